@@ -1,0 +1,2 @@
+//! The `sprat` command line.
+fn main() {}

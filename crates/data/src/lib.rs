@@ -1,0 +1,1 @@
+//! Readers, examples, the data gate's checks, splits and dataset versions.

@@ -1,0 +1,1 @@
+//! The lifecycle steps as resumable, cached jobs.

@@ -1,0 +1,1 @@
+//! Model references: fetching, pinning by digest and the local model cache.

@@ -1,0 +1,1 @@
+//! The Generator interface and its implementations: local with dynamic batching, and remote.

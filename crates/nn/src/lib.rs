@@ -1,0 +1,1 @@
+//! Neural-network layers with forward and backward, kernels and threads.

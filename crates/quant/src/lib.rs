@@ -1,0 +1,1 @@
+//! Smaller number formats for trained weights, and their files.

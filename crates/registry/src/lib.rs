@@ -1,0 +1,1 @@
+//! Versions, lineage, aliases, artefacts and rollback.

@@ -1,0 +1,1 @@
+//! What people look at: terminal tables, charts and self-contained HTML pages.

@@ -1,0 +1,1 @@
+//! The HTTP server: OpenAI-compatible API, classification API, limits, keys and shutdown.

@@ -1,0 +1,1 @@
+//! Training recipes, schedule, optimizer loop, early stopping, search and checkpoints.
