@@ -1,0 +1,271 @@
+//! Reading `sprat.toml`: syntax, unknown keys with the nearest known one, and ranges.
+
+use super::{SECTIONS, Section, Settings};
+use crate::error::{Code, Error, Kind, Result};
+use std::ops::Range;
+use std::path::Path;
+use toml::de::{DeTable, DeValue};
+
+/// The file can't be read.
+pub static UNREADABLE: Code = Code {
+    id: "SPRAT-SETTINGS-UNREADABLE",
+    kind: Kind::Failed,
+    summary: "The settings file is missing, too large, not UTF-8 or can't be opened.",
+    remedy: "Name it with --config, run the command in its folder, or make one with `sprat init`.",
+};
+
+/// A value is of the wrong type or out of range.
+pub static INVALID: Code = Code {
+    id: "SPRAT-SETTINGS-INVALID",
+    kind: Kind::Failed,
+    summary: "A setting has a wrong type or a value out of range, or the file is not TOML.",
+    remedy: "Correct the line; the settings reference lists types, ranges and defaults.",
+};
+
+/// A key that Sprat does not know.
+pub static UNKNOWN_KEY: Code = Code {
+    id: "SPRAT-SETTINGS-UNKNOWN-KEY",
+    kind: Kind::Failed,
+    summary: "The settings file has a key that Sprat does not know.",
+    remedy: "Correct its spelling or remove it; the settings reference lists all keys.",
+};
+
+/// Larger files are not settings.
+const MAX_BYTES: u64 = 1 << 20;
+
+impl Settings {
+    /// Reads the file; relative paths in it are meant from its folder.
+    ///
+    /// # Errors
+    /// [`UNREADABLE`], [`INVALID`] or [`UNKNOWN_KEY`], with file and line.
+    pub fn read(path: &Path) -> Result<Self> {
+        let fail = |why: String| {
+            Error::new(&UNREADABLE, "could not read the settings").file(path).why(why)
+        };
+        let size = std::fs::metadata(path).map_err(|error| fail(error.to_string()))?.len();
+        if size > MAX_BYTES {
+            return Err(fail(format!("it has {size} bytes; at most {MAX_BYTES} are allowed")));
+        }
+        let bytes = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            fail("it is not UTF-8".into()).byte(error.utf8_error().valid_up_to() as u64)
+        })?;
+        let mut settings = Self::parse(&text).map_err(|error| error.file(path))?;
+        settings.folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
+        Ok(settings)
+    }
+
+    /// Reads settings from text.
+    ///
+    /// # Errors
+    /// [`INVALID`] or [`UNKNOWN_KEY`], with line and column.
+    pub fn parse(text: &str) -> Result<Self> {
+        let table = DeTable::parse(text).map_err(|error| invalid(text, &error))?;
+        known_keys(text, table.get_ref())?;
+        let settings: Settings = toml::from_str(text).map_err(|error| invalid(text, &error))?;
+        settings.check_ranges()?;
+        Ok(settings)
+    }
+
+    fn check_ranges(&self) -> Result<()> {
+        let out = |field: &str, what: String| Err(Error::new(&INVALID, what).field(field));
+        let name = &self.task.name;
+        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if name.is_empty() || name.len() > 64 || !name.chars().all(fits) {
+            return out(
+                "task.name",
+                format!("`{name}` is not a task name: 1 to 64 lower-case letters, digits, hyphens"),
+            );
+        }
+        let shares = [
+            ("task.abstain_below", self.task.abstain_below, 0.0, 1.0),
+            ("data.validation_share", self.data.validation_share, 0.01, 0.9),
+            ("data.test_share", self.data.test_share, 0.01, 0.9),
+            ("needs.min_quality", self.needs.min_quality.unwrap_or(0.0), 0.0, 1.0),
+            ("needs.p95_latency_ms", self.needs.p95_latency_ms.unwrap_or(1.0), 0.001, 1e9),
+            ("tune.alpha", self.tune.alpha, 1e-6, 1e6),
+            ("tune.dropout", self.tune.dropout, 0.0, 0.95),
+            ("tune.learning_rate", self.tune.learning_rate.unwrap_or(1e-3), 1e-9, 10.0),
+            ("tune.head_rate", self.tune.head_rate, 1e-6, 1e6),
+            ("tune.epochs", self.tune.epochs, 0.001, 10_000.0),
+            ("tune.warmup", self.tune.warmup, 0.0, 1.0),
+            ("tune.weight_decay", self.tune.weight_decay, 0.0, 10.0),
+            ("tune.clip", self.tune.clip, 1e-6, 1e9),
+            ("tune.label_smoothing", self.tune.label_smoothing, 0.0, 0.9),
+            ("shrink.margin", self.shrink.margin, 0.0, 1.0),
+            ("shrink.confidence", self.shrink.confidence, 0.5, 0.9999),
+            ("release.max_drop", self.release.max_drop, 0.0, 1.0),
+            ("release.confidence", self.release.confidence, 0.5, 0.9999),
+            ("cost.usd_per_machine_hour", self.cost.usd_per_machine_hour, 0.0, 1e6),
+            ("cost.utilization", self.cost.utilization, 0.001, 1.0),
+        ];
+        for (field, value, least, most) in shares {
+            // Written so that NaN fails too.
+            if !(least..=most).contains(&value) {
+                return out(field, format!("{value} is out of range: {least} to {most}"));
+            }
+        }
+        if self.data.validation_share + self.data.test_share > 0.95 {
+            return out("data.test_share", "validation and test leave nothing to train on".into());
+        }
+        let counts = [
+            ("tune.rank", self.tune.rank, 1, 1024),
+            ("tune.batch", self.tune.batch, 1, 65_536),
+            ("tune.patience", self.tune.patience, 1, 1_000_000),
+            ("tune.eval_every", self.tune.eval_every.unwrap_or(1), 1, 1_000_000_000),
+            ("tune.max_tokens", self.tune.max_tokens.unwrap_or(8), 4, 1_000_000),
+            ("data.pick", self.data.pick.unwrap_or(1), 1, 1_000_000_000),
+            ("data.max_cell_bytes", self.data.max_cell_bytes, 1, 1 << 30),
+            ("serve.max_body_bytes", self.serve.max_body_bytes, 1024, 1 << 30),
+            ("serve.max_inputs", self.serve.max_inputs, 1, 65_536),
+            ("serve.queue", self.serve.queue, 1, 1 << 20),
+            ("serve.max_batch", self.serve.max_batch, 1, 4096),
+        ];
+        for (field, value, least, most) in counts {
+            if !(least..=most).contains(&value) {
+                return out(field, format!("{value} is out of range: {least} to {most}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The parser's complaint, with line and column.
+fn invalid(text: &str, error: &toml::de::Error) -> Error {
+    place(
+        Error::new(&INVALID, "the settings are not valid").why(error.message().to_string()),
+        text,
+        error.span(),
+    )
+}
+
+fn place(error: Error, text: &str, span: Option<Range<usize>>) -> Error {
+    let Some(before) = span.and_then(|span| text.get(..span.start)) else { return error };
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
+    error.line(line as u64).column(column as u64)
+}
+
+fn known_keys(text: &str, table: &DeTable<'_>) -> Result<()> {
+    for (key, value) in table {
+        let name = key.get_ref().as_ref();
+        let Some(section) = SECTIONS.iter().find(|section| section.name == name) else {
+            let known = SECTIONS.iter().map(|section| section.name);
+            return Err(place(unknown(name, name, known), text, Some(key.span())));
+        };
+        match value.get_ref() {
+            DeValue::Table(table) => known_fields(text, section, table)?,
+            DeValue::Array(items) => {
+                for item in items {
+                    if let DeValue::Table(table) = item.get_ref() {
+                        known_fields(text, section, table)?;
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn known_fields(text: &str, section: &Section, table: &DeTable<'_>) -> Result<()> {
+    let names = || {
+        let prefix = section.name.len() + 1;
+        section.fields.iter().map(move |field| &field.path[prefix..])
+    };
+    for key in table.keys() {
+        let name = key.get_ref().as_ref();
+        if !names().any(|known| known == name) {
+            let path = format!("{}.{name}", section.name);
+            return Err(place(unknown(&path, name, names()), text, Some(key.span())));
+        }
+    }
+    Ok(())
+}
+
+fn unknown<'a>(path: &str, name: &str, known: impl Iterator<Item = &'a str>) -> Error {
+    let nearest = known.min_by_key(|known| strsim::damerau_levenshtein(known, name));
+    let error = Error::new(&UNKNOWN_KEY, format!("unknown setting `{path}`")).field(path);
+    match nearest {
+        Some(nearest) => error.help(format!("Did you mean `{nearest}`?")),
+        None => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{Method, Privacy, Span};
+
+    #[test]
+    fn an_empty_file_gives_the_defaults() {
+        assert_eq!(Settings::parse("").unwrap(), Settings::default());
+    }
+
+    #[test]
+    fn a_whole_file_is_read() {
+        let settings = Settings::parse(
+            r#"
+            [task]
+            name = "support-intent"
+            [needs]
+            privacy = "on-premise"
+            [[candidates]]
+            model = "hf:a/b"
+            [tune]
+            method = "full"
+            budget = "10m"
+            "#,
+        )
+        .unwrap();
+        assert_eq!(settings.task.name, "support-intent");
+        assert_eq!(settings.needs.privacy, Privacy::OnPremise);
+        assert_eq!(settings.candidates[0].model, "hf:a/b");
+        assert_eq!(settings.tune.method, Method::Full);
+        assert_eq!(settings.tune.budget, Some(Span::seconds(600)));
+    }
+
+    #[test]
+    fn a_misspelled_key_names_the_nearest_and_its_line() {
+        let error = Settings::parse("[tune]\nrank = 8\nlerning_rate = 1\n").unwrap_err();
+        assert_eq!(error.code(), &UNKNOWN_KEY);
+        assert_eq!(error.place().line, Some(3));
+        assert_eq!(error.remedy(), "Did you mean `learning_rate`?");
+        let error = Settings::parse("[ned]\n").unwrap_err();
+        assert_eq!(error.remedy(), "Did you mean `needs`?");
+    }
+
+    #[test]
+    fn wrong_types_and_ranges_are_refused_with_their_place() {
+        let error = Settings::parse("[tune]\nrank = \"many\"\n").unwrap_err();
+        assert_eq!((error.code(), error.place().line), (&INVALID, Some(2)));
+        for text in [
+            "[tune]\nrank = 0",
+            "[tune]\ndropout = nan",
+            "[task]\nname = \"No Way\"",
+            "[data]\ntest_share = 0.6\nvalidation_share = 0.5",
+            "[tune]\nbudget = \"soon\"",
+            "task = 3",
+            "[task",
+        ] {
+            let error = Settings::parse(text).unwrap_err();
+            assert_eq!(error.code(), &INVALID, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_reference_lists_every_field_and_no_other() {
+        // A default with every optional value set, as TOML, has just the fields of FIELDS.
+        for section in SECTIONS {
+            for field in section.fields {
+                let key = &field.path[section.name.len() + 1..];
+                let open = if section.repeated { "[[" } else { "[" };
+                let close = if section.repeated { "]]" } else { "]" };
+                let text = format!("{open}{}{close}\n{key} = {{}}\n", section.name);
+                let error = Settings::parse(&text).unwrap_err();
+                assert_eq!(error.code(), &INVALID, "{}", field.path);
+                assert!(!format!("{error}").contains("unknown field"), "{}", field.path);
+            }
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! The sections of `sprat.toml`.
+
+use super::section::section;
+use super::units::Span;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// What kind of answer a task gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TaskKind {
+    /// One label out of a fixed list.
+    Classify,
+    /// Fields out of a text, as JSON under a schema.
+    Extract,
+    /// Free text.
+    Generate,
+}
+
+/// Where the data of requests may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Privacy {
+    /// Requests never leave the user's machines: hosted candidates are shown, never chosen.
+    OnPremise,
+    /// Requests may be sent to hosted models.
+    Any,
+}
+
+/// Which weights tuning changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// Only a new head on frozen embeddings.
+    Head,
+    /// Low-rank adapters (Hu et al. 2021, arXiv:2106.09685) and the head.
+    Lora,
+    /// All weights.
+    Full,
+}
+
+/// In which precision the frozen matrix products of training are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32-bit floats.
+    F32,
+    /// bfloat16 products, summed in 32 bits.
+    Bf16,
+}
+
+/// How the learning rate falls after the warm-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Decay {
+    /// In a straight line to zero.
+    Linear,
+    /// Along half a cosine to zero.
+    Cosine,
+    /// Not at all.
+    None,
+}
+
+/// How classes are weighted in the loss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClassWeights {
+    /// Every example counts the same.
+    None,
+    /// Every class counts the same.
+    Balanced,
+}
+
+/// What a trace keeps of a request's text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TraceText {
+    /// The text itself.
+    Keep,
+    /// A salted hash, so that repetitions can be counted.
+    Hash,
+    /// Nothing.
+    Drop,
+}
+
+section! {
+    /// What the task is.
+    Task ["task"] {
+        /// The task's name: lower-case letters, digits and hyphens. Releases carry it.
+        name: String = "task".into(),
+        /// `classify`: one label out of a fixed list. (`extract` and `generate` are reserved.)
+        kind: TaskKind = TaskKind::Classify,
+        /// The column with the input text.
+        input: String = "text".into(),
+        /// The column with the label.
+        target: String = "label".into(),
+        /// A column whose values must not be torn apart by a split, such as a conversation.
+        group: Option<String> = None,
+        /// A text put before every input, in place of the one that the model's own files name.
+        prefix: Option<String> = None,
+        /// The served model abstains when its calibrated confidence is below this.
+        abstain_below: f64 = 0.0,
+    }
+}
+
+section! {
+    /// Where the examples are, and how the gate treats them.
+    Data ["data"] {
+        /// The training examples: CSV, TSV, JSON, JSON Lines or Parquet.
+        train: Option<PathBuf> = None,
+        /// The validation examples; split off from `train` when not given.
+        validation: Option<PathBuf> = None,
+        /// The test examples; split off from `train` and sealed when not given.
+        test: Option<PathBuf> = None,
+        /// The share of rows split off for validation.
+        validation_share: f64 = 0.15,
+        /// The share of rows split off for the sealed test.
+        test_share: f64 = 0.2,
+        /// The seed of the split.
+        seed: u64 = 0,
+        /// Columns by whose values results are also shown.
+        slices: Vec<String> = Vec::new(),
+        /// Blocking checks to let pass, by name.
+        waive: Vec<String> = Vec::new(),
+        /// Whether `up` cleans the training part before tuning.
+        clean: bool = true,
+        /// Whether cleaning drops rows whose label confident learning suspects.
+        drop_label_errors: bool = false,
+        /// Whether cleaning replaces personal data by placeholders.
+        redact: bool = false,
+        /// Train only on this many most useful clean examples.
+        pick: Option<usize> = None,
+        /// The longest cell that is read, in bytes.
+        max_cell_bytes: usize = 1 << 20,
+    }
+}
+
+section! {
+    /// What production needs: the four selection factors.
+    Needs ["needs"] {
+        /// The 95th percentile of latency at one client may be at most this many milliseconds.
+        p95_latency_ms: Option<f64> = None,
+        /// How many requests a day the model must carry.
+        requests_per_day: Option<u64> = None,
+        /// `on-premise`: requests never leave the user's machines; `any`: they may.
+        privacy: Privacy = Privacy::Any,
+        /// The least accuracy that a release must reach on the sealed test.
+        min_quality: Option<f64> = None,
+    }
+}
+
+section! {
+    /// A model to compare. The first local one is the base that `tune` starts from.
+    Candidate ["candidates"] {
+        /// The model: `hf:…`, `pypi:…`, `file:…`, a path, or `openai:…`.
+        model: String = String::new(),
+        /// A short name for tables; by default the last part of the reference.
+        name: Option<String> = None,
+        /// For `openai:` the endpoint's address, up to and with `/v1`.
+        base_url: Option<String> = None,
+        /// For `openai:` the environment variable that holds the key.
+        api_key_env: Option<String> = None,
+        /// What a million input tokens cost, in US dollars.
+        usd_per_million_input_tokens: f64 = 0.0,
+        /// What a million output tokens cost, in US dollars.
+        usd_per_million_output_tokens: f64 = 0.0,
+        /// How many test examples a hosted candidate is asked at most.
+        max_examples: usize = 500,
+    }
+}
+
+section! {
+    /// How the model is tuned.
+    Tune ["tune"] {
+        /// `head`: a new head on frozen embeddings; `lora`: low-rank adapters; `full`: all weights.
+        method: Method = Method::Lora,
+        /// The adapters' rank.
+        rank: usize = 16,
+        /// The adapters' scale is `alpha / rank`.
+        alpha: f64 = 32.0,
+        /// The share of an adapter's inputs that is dropped in training.
+        dropout: f64 = 0.05,
+        /// The layers that get adapters: `query`, `key`, `value`, `attention_output`,
+        /// `intermediate`, `output`, or `all`.
+        targets: Vec<String> = vec!["all".into()],
+        /// The highest learning rate; without it a rate that suits the method.
+        learning_rate: Option<f64> = None,
+        /// The head's learning rate as a multiple of `learning_rate`.
+        head_rate: f64 = 1.0,
+        /// Examples per step.
+        batch: usize = 32,
+        /// How often the training part is gone through at most.
+        epochs: f64 = 6.0,
+        /// The share of all steps in which the learning rate rises.
+        warmup: f64 = 0.06,
+        /// How the learning rate falls afterwards: `linear`, `cosine` or `none`.
+        decay: Decay = Decay::Linear,
+        /// AdamW's decoupled weight decay.
+        weight_decay: f64 = 0.01,
+        /// The largest norm of the gradient; a longer one is shortened to it.
+        clip: f64 = 1.0,
+        /// The share of probability that the loss spreads over all classes.
+        label_smoothing: f64 = 0.05,
+        /// `none`: every example counts the same; `balanced`: every class does.
+        class_weights: ClassWeights = ClassWeights::None,
+        /// Validate after every so many steps; without it four times an epoch.
+        eval_every: Option<usize> = None,
+        /// Stop after so many validations without a better one.
+        patience: usize = 6,
+        /// How long to search for a better learning rate and rank before the final run.
+        budget: Option<Span> = None,
+        /// The seed of everything random in training.
+        seed: u64 = 0,
+        /// `bf16` or `f32`: the precision of the frozen products.
+        precision: Precision = Precision::Bf16,
+        /// Longer texts are cut to this many tokens; without it to the model's own limit.
+        max_tokens: Option<usize> = None,
+        /// Write a checkpoint after this time.
+        checkpoint_every: Span = Span::seconds(30),
+    }
+}
+
+section! {
+    /// How the tuned model is made smaller, and what counts as unhurt.
+    Shrink ["shrink"] {
+        /// The formats to try: `int8`, `bf16`.
+        formats: Vec<String> = vec!["int8".into(), "bf16".into()],
+        /// The largest loss of accuracy, as a share of the examples, that counts as unhurt.
+        margin: f64 = 0.01,
+        /// The confidence of the intervals that decide.
+        confidence: f64 = 0.95,
+    }
+}
+
+section! {
+    /// What a release must prove.
+    Release ["release"] {
+        /// The alias that `promote` moves and `up` serves.
+        alias: String = "production".into(),
+        /// How much worse than the current release the new one may be, as a share of examples.
+        max_drop: f64 = 0.01,
+        /// The confidence of the tests.
+        confidence: f64 = 0.95,
+    }
+}
+
+section! {
+    /// How the model is served.
+    Serve ["serve"] {
+        /// Where to listen.
+        listen: String = "127.0.0.1:8080".into(),
+        /// A file of hashed API keys; without it and without `SPRAT_API_KEY` no key is asked for.
+        api_keys: Option<PathBuf> = None,
+        /// The largest body of a request, in bytes.
+        max_body_bytes: usize = 1 << 20,
+        /// The most texts in one request.
+        max_inputs: usize = 256,
+        /// The longest time for a request.
+        timeout: Span = Span::seconds(30),
+        /// How many texts may wait before the server answers 429.
+        queue: usize = 1024,
+        /// The most texts computed together.
+        max_batch: usize = 32,
+        /// What a trace keeps of a request's text: `keep`, `hash` or `drop`.
+        trace_text: TraceText = TraceText::Hash,
+        /// How long traces are kept.
+        trace_retention: Span = Span::seconds(30 * 86_400),
+    }
+}
+
+section! {
+    /// What running the model costs.
+    Cost ["cost"] {
+        /// The price of one machine like this for an hour, in US dollars.
+        usd_per_machine_hour: f64 = 0.10,
+        /// The share of its throughput that a machine is loaded with on average.
+        utilization: f64 = 0.3,
+    }
+}
