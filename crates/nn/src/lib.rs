@@ -1,1 +1,42 @@
 //! Neural-network layers with forward and backward, kernels and threads.
+//!
+//! Everything is a plain function of row-major `f32` matrices ([`Mat`]); batches are *ragged*:
+//! the tokens of all sequences stand one after another and `bounds` (`n + 1` offsets) says where
+//! each begins, so that no padding is ever computed. Layers own their weights and know how to go
+//! forward and backward; whoever calls keeps what backward needs (the "tape").
+//!
+//! Results do not depend on the number of threads: work is cut by shape alone, and no sum is ever
+//! split in a way that depends on who computes it.
+//!
+//! Shapes are the caller's duty: a layer given matrices of the wrong shape panics, as indexing a
+//! slice does.
+
+pub mod attention;
+pub mod dropout;
+pub mod embedding;
+mod kernels;
+pub mod linear;
+pub mod lora;
+pub mod loss;
+mod mat;
+pub mod norm;
+pub mod optimizer;
+pub mod pooling;
+pub mod threads;
+
+mod activation;
+
+pub use activation::Activation;
+pub use attention::{Attention, AttentionTape, Heads};
+pub use dropout::Dropout;
+pub use embedding::Embedding;
+pub use linear::{Format, Linear};
+pub use lora::{Lora, LoraGrad, Placed};
+pub use loss::{CrossEntropy, softmax};
+pub use mat::Mat;
+pub use norm::{LayerNorm, NormTape, l2_normalize, l2_normalize_backward};
+pub use optimizer::{AdamW, AdamWState, clip_gradients};
+pub use pooling::Pooling;
+
+#[cfg(test)]
+mod gradient_check;
