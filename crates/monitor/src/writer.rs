@@ -1,0 +1,152 @@
+//! The thread that writes traces in batches.
+
+use crate::recorder::{Counters, horizon};
+use crate::{Observed, Options, TraceRow};
+use sprat_store::Traces;
+use sprat_task::{Clock, Error, Result, Timestamp};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The longest pause after a failed write.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What the queue carries.
+pub(crate) enum Message {
+    /// A request and when it was recorded.
+    Row(Timestamp, Box<Observed>),
+    /// Look at the counters: somebody waits for a flush.
+    Wake,
+}
+
+pub(crate) struct Writer {
+    traces: Box<dyn Traces>,
+    options: Options,
+    clock: Arc<dyn Clock>,
+    counters: Arc<Counters>,
+    /// Taken from the queue, not written yet; at most one batch.
+    pending: Vec<TraceRow>,
+}
+
+impl Writer {
+    pub(crate) fn new(
+        traces: Box<dyn Traces>,
+        options: Options,
+        clock: Arc<dyn Clock>,
+        counters: Arc<Counters>,
+    ) -> Writer {
+        Writer { traces, options, clock, counters, pending: Vec::new() }
+    }
+
+    /// Runs until the queue's other end is dropped, and writes what is left.
+    pub(crate) fn run(mut self, incoming: &Receiver<Message>) {
+        let batch = self.options.batch.max(1);
+        let mut pruned: Option<Instant> = None;
+        let mut oldest: Option<Instant> = None;
+        loop {
+            if pruned.is_none_or(|at| at.elapsed() >= self.options.prune_every) {
+                self.prune();
+                pruned = Some(Instant::now());
+            }
+            let left = oldest.map(|at| self.options.delay.saturating_sub(at.elapsed()));
+            let patience = match left {
+                Some(_) if self.counters.flush_waits() => Duration::ZERO,
+                Some(left) => left,
+                None => self.options.prune_every,
+            };
+            if self.pending.len() < batch && left != Some(Duration::ZERO) {
+                match incoming.recv_timeout(patience) {
+                    Ok(Message::Row(at, observed)) => {
+                        self.take(at, *observed);
+                        oldest.get_or_insert_with(Instant::now);
+                        continue;
+                    }
+                    Ok(Message::Wake) => continue,
+                    Err(RecvTimeoutError::Timeout) if self.pending.is_empty() => continue,
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => break,
+                }
+            }
+            if self.write().is_ok() {
+                oldest = None;
+            } else if self.counters.closing.load(Ordering::Acquire) {
+                break;
+            } else {
+                // The batch waits for the next try; meanwhile the queue fills, and what does not
+                // fit is dropped where it is counted.
+                std::thread::sleep(self.options.delay.min(PAUSE));
+            }
+        }
+        self.finish(incoming);
+    }
+
+    fn finish(&mut self, incoming: &Receiver<Message>) {
+        while let Ok(message) = incoming.recv() {
+            if let Message::Row(at, observed) = message {
+                self.take(at, *observed);
+            }
+        }
+        if self.write().is_err() {
+            self.counters.lost.fetch_add(self.pending.len() as u64, Ordering::Relaxed);
+        }
+    }
+
+    fn take(&mut self, at: Timestamp, observed: Observed) {
+        let (text, text_hash) = self.options.text.apply(observed.text);
+        let mut scores: Vec<(String, f64)> = observed
+            .scores
+            .into_iter()
+            .filter(|(_, score)| score.is_finite())
+            .map(|(label, score)| (label, f64::from(score)))
+            .collect();
+        scores.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        scores.truncate(self.options.scores);
+        self.pending.push(TraceRow {
+            id: observed.id,
+            at,
+            task: observed.task,
+            version: observed.version,
+            text,
+            text_hash,
+            label: observed.label,
+            confidence: observed.confidence.filter(|c| c.is_finite()).map(f64::from),
+            scores,
+            latency_ms: observed.latency.as_secs_f64() * 1000.0,
+            prompt_tokens: observed.prompt_tokens,
+            completion_tokens: observed.completion_tokens,
+            status: observed.status,
+            route: observed.route,
+        });
+    }
+
+    fn write(&mut self) -> Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let result = self.traces.append(&self.pending);
+        self.note(result.as_ref().err().cloned());
+        if result.is_ok() {
+            self.counters.written.fetch_add(self.pending.len() as u64, Ordering::Release);
+            self.pending.clear();
+        } else {
+            self.counters.failures.fetch_add(1, Ordering::Release);
+        }
+        result
+    }
+
+    fn prune(&self) {
+        let retention = &self.options.retention;
+        if retention.age.is_none() && retention.rows.is_none() {
+            return;
+        }
+        let before = horizon(retention, self.clock.now());
+        if let Err(why) = self.traces.prune(before, retention.rows) {
+            self.note(Some(why));
+        }
+    }
+
+    fn note(&self, error: Option<Error>) {
+        *self.counters.error.lock().unwrap_or_else(PoisonError::into_inner) = error;
+    }
+}
