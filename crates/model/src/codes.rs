@@ -1,0 +1,63 @@
+//! The error codes of this crate.
+
+use sprat_task::{Code, Kind};
+
+macro_rules! codes {
+    ($($name:ident, $id:literal, $kind:ident, $summary:literal, $remedy:literal;)*) => {
+        $(
+            #[doc = $summary]
+            pub static $name: Code =
+                Code { id: $id, kind: Kind::$kind, summary: $summary, remedy: $remedy };
+        )*
+        /// Every code of this crate.
+        pub static ALL: &[&Code] = &[$(&$name),*];
+    };
+}
+
+codes! {
+    READ, "SPRAT-MODEL-READ", Failed,
+        "A file of a model could not be read.",
+        "Check that the file exists and that you may read it; pull the model again if it was cut off.";
+    WRITE, "SPRAT-MODEL-WRITE", Failed,
+        "A file of a model could not be written.",
+        "Check free space and permissions of the folder.";
+    MISSING_FILE, "SPRAT-MODEL-MISSING-FILE", Failed,
+        "A model folder lacks a file that is needed.",
+        "A model folder holds `config.json`, `tokenizer.json` and `model.safetensors`; pull it again.";
+    HEADER, "SPRAT-MODEL-HEADER", Failed,
+        "A safetensors file is damaged: its header does not describe the file.",
+        "The file was cut off or is no safetensors file; pull or convert the model again.";
+    MISSING_TENSOR, "SPRAT-MODEL-MISSING-TENSOR", Failed,
+        "A weights file lacks a tensor that the architecture needs.",
+        "Check that `config.json` belongs to these weights.";
+    DTYPE, "SPRAT-MODEL-DTYPE", Failed,
+        "A tensor has a number format that cannot be read in its place.",
+        "Weights may be F32, F16 or BF16; convert the model to one of these.";
+    SHAPE, "SPRAT-MODEL-SHAPE", Failed,
+        "A tensor has another shape than the architecture needs.",
+        "Check that `config.json` belongs to these weights.";
+    VALUES, "SPRAT-MODEL-VALUES", Failed,
+        "A weight is not a finite number.",
+        "The weights are damaged or their training diverged; use another copy.";
+    CONFIG, "SPRAT-MODEL-CONFIG", Failed,
+        "A configuration file of a model is wrong.",
+        "Take the file from the model's own repository.";
+    FAMILY, "SPRAT-MODEL-FAMILY", Failed,
+        "The model's architecture is not supported.",
+        "Choose a model of a supported family.";
+    POOLING, "SPRAT-MODEL-POOLING", Failed,
+        "The model's way of pooling tokens into one embedding is not supported.",
+        "Choose a model that pools by cls, mean or last token.";
+    TOKENIZER, "SPRAT-MODEL-TOKENIZER", Failed,
+        "The tokenizer could not be loaded or does not fit the model.",
+        "Take `tokenizer.json` from the model's own repository.";
+    ADAPTER, "SPRAT-MODEL-ADAPTER", Failed,
+        "An adapter cannot be used with this model.",
+        "Use a LoRA adapter in the PEFT layout that was made for this base model.";
+    ARTEFACT, "SPRAT-MODEL-ARTEFACT", Failed,
+        "A classifier's folder is incomplete or of an unknown version.",
+        "Write it again with this version of sprat, or use the version that wrote it.";
+    BASE, "SPRAT-MODEL-BASE", Failed,
+        "A classifier needs its base model, which is not there.",
+        "Pull the base model that `classifier.json` names.";
+}

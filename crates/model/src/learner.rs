@@ -1,0 +1,552 @@
+//! Training: an encoder with a head, of which the head alone, LoRA adapters, or all weights are
+//! trained. This module goes forward and backward; whoever calls has the data, the optimizer and
+//! the loop.
+
+use crate::adapter::{Adapter, LoraPair};
+use crate::artefact::{Head, Manifest, Stored, copy_encoder_files};
+use crate::batch::Batch;
+use crate::codes;
+use crate::config::EncoderConfig;
+use crate::encoder::Encoder;
+use crate::family::Part;
+use crate::named::Named;
+use crate::shrunk::write_encoder;
+use crate::training::{self, EMBEDDING_PLACE, LayerGradients, LayerTape, Noise, Pass, SlotAdapter};
+use crate::training::{SlotAdapters, slices};
+use crate::weights::{EmbeddingWeights, EncoderWeights, LayerWeights, Slot};
+use rand::Rng;
+use sprat_nn::{
+    Embedding, Format, Linear, Lora, LoraGrad, Mat, NormTape, l2_normalize, l2_normalize_backward,
+};
+use sprat_task::random::stream;
+use sprat_task::{Error, Result};
+use std::path::Path;
+
+/// LoRA's settings.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoraSettings {
+    /// The rank, at least 1.
+    pub rank: usize,
+    /// Adapters are scaled by `alpha / rank`.
+    pub alpha: f32,
+    /// Dropout on the adapters' inputs; recorded here, applied through [`Noise`].
+    pub dropout: f32,
+    /// Which linear layers get an adapter.
+    pub targets: Vec<Part>,
+    /// The first encoder layer that gets adapters; 0 for all.
+    pub first_layer: usize,
+}
+
+/// What is trained besides the head.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Tuning {
+    /// Nothing.
+    Head,
+    /// LoRA adapters.
+    Lora(LoraSettings),
+    /// All weights from a layer on; with `first_layer` 0 the embedding tables too.
+    Full {
+        /// The first encoder layer that is trained.
+        first_layer: usize,
+    },
+}
+
+/// A model in training.
+#[derive(Debug)]
+pub struct Learner {
+    encoder: Encoder,
+    tuning: Tuning,
+    head: Head,
+    /// Of every layer; empty where nothing is adapted.
+    adapters: Vec<[SlotAdapters; 4]>,
+    full: Option<FullWeights>,
+}
+
+/// Weights (or their gradients) that are trained as a whole.
+#[derive(Clone, Debug)]
+struct FullWeights {
+    embeddings: Option<EmbeddingWeights>,
+    /// From the first trained layer on.
+    layers: Vec<LayerWeights>,
+}
+
+/// The gradients of everything that is trained. Adding up over several batches is allowed.
+#[derive(Clone, Debug)]
+pub struct Gradients {
+    head: Head,
+    lora: Vec<[Vec<LoraGrad>; 4]>,
+    full: Option<FullWeights>,
+    shape: EncoderConfig,
+}
+
+/// What [`Learner::backward`] needs from [`Learner::forward`].
+#[derive(Debug)]
+pub struct Tape {
+    batch: Batch,
+    noise: Option<Noise>,
+    /// The embeddings' sum, where the tables are trained.
+    embedding: Option<(Mat, NormTape)>,
+    layers: Vec<LayerTape>,
+    /// What the head saw, `[texts, hidden]`, and its lengths before normalization.
+    pooled: Mat,
+    lengths: Vec<f32>,
+}
+
+impl Learner {
+    /// Prepares an encoder with a fresh head for `labels` classes. Adapters begin without any
+    /// effect, the head with small random weights, both drawn from `seed`.
+    ///
+    /// # Errors
+    /// `SPRAT-MODEL-ADAPTER` for settings that fit no adapter (rank 0, no targets, a first layer
+    /// that does not exist), `SPRAT-MODEL-CONFIG` when full training is asked of an encoder
+    /// whose weights are not F32.
+    pub fn new(encoder: Encoder, labels: usize, tuning: Tuning, seed: u64) -> Result<Self> {
+        let config = encoder.config().clone();
+        check(&tuning, &encoder)?;
+        let mut random = stream(seed, "head");
+        let bound = 1.0 / (config.hidden as f32).sqrt();
+        let weight = uniform(&mut random, labels, config.hidden, bound);
+        let head = Head { weight, bias: vec![0.0; labels] };
+        let adapters =
+            (0..config.layers).map(|layer| fresh_adapters(&config, &tuning, layer, seed));
+        let adapters = adapters.collect();
+        let full = match tuning {
+            Tuning::Full { first_layer } => Some(FullWeights::of(&encoder, first_layer)),
+            _ => None,
+        };
+        Ok(Learner { encoder, tuning, head, adapters, full })
+    }
+
+    /// The encoder as it stands. With LoRA its weights are still the base model's.
+    pub fn encoder(&self) -> &Encoder {
+        &self.encoder
+    }
+
+    /// What is trained besides the head.
+    pub fn tuning(&self) -> &Tuning {
+        &self.tuning
+    }
+
+    /// The head.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// Replaces the head, for instance by one that was fitted to frozen embeddings.
+    ///
+    /// # Errors
+    /// `SPRAT-MODEL-SHAPE` when it has another shape.
+    pub fn set_head(&mut self, head: Head) -> Result<()> {
+        let shape = |head: &Head| (head.weight.rows, head.weight.cols, head.bias.len());
+        if shape(&head) != shape(&self.head) {
+            let what = format!(
+                "a head of {:?} cannot replace one of {:?}",
+                shape(&head),
+                shape(&self.head)
+            );
+            return Err(Error::new(&codes::SHAPE, what));
+        }
+        self.head = head;
+        Ok(())
+    }
+
+    /// The first layer of which something is trained.
+    fn first(&self) -> usize {
+        match &self.tuning {
+            Tuning::Head => self.encoder.layers.len(),
+            Tuning::Lora(settings) => settings.first_layer,
+            Tuning::Full { first_layer } => *first_layer,
+        }
+    }
+
+    /// Logits `[texts, labels]` and what backward needs. Without `noise` nothing is dropped.
+    pub fn forward(&self, batch: &Batch, noise: Option<&Noise>) -> (Mat, Tape) {
+        let encoder = &self.encoder;
+        let first = self.first();
+        let trains_tables = self.full.as_ref().is_some_and(|full| full.embeddings.is_some());
+        let (mut x, embedding) = if trains_tables || (first == 0 && noise.is_some()) {
+            let sum = encoder.embedding_sum(batch);
+            let (mut x, norm) = encoder.embedding_norm.forward(&sum);
+            if let Some(dropout) = noise.and_then(|noise| noise.at(noise.hidden, EMBEDDING_PLACE)) {
+                dropout.apply_all(&mut x.data);
+            }
+            (x, trains_tables.then_some((sum, norm)))
+        } else {
+            (encoder.states(batch, first), None)
+        };
+        let layers = (first..encoder.layers.len()).map(|layer| {
+            let pass = self.pass(batch, noise, layer);
+            training::forward(&encoder.layers[layer], &self.adapters[layer], &mut x, pass)
+        });
+        let layers = layers.collect();
+        let mut pooled = encoder.sentence.pooling.forward(&x, &batch.bounds);
+        let lengths = match encoder.sentence.normalize {
+            true => l2_normalize(&mut pooled),
+            false => Vec::new(),
+        };
+        let logits = self.head.logits(&pooled);
+        let noise = noise.copied();
+        (logits, Tape { batch: batch.clone(), noise, embedding, layers, pooled, lengths })
+    }
+
+    fn pass<'a>(&self, batch: &'a Batch, noise: Option<&'a Noise>, layer: usize) -> Pass<'a> {
+        Pass {
+            bounds: &batch.bounds,
+            attention: self.encoder.attention,
+            activation: self.encoder.config.activation,
+            noise,
+            layer,
+            full: self.full.is_some(),
+        }
+    }
+
+    /// Adds the gradients that follow from the gradient `dlogits` `[texts, labels]` for the
+    /// logits. Nothing is computed below the first layer that is trained.
+    pub fn backward(&self, tape: Tape, dlogits: &Mat, gradients: &mut Gradients) {
+        let Tape { batch, noise, embedding, layers, pooled, lengths } = tape;
+        let mut dpooled = gradients.head.accumulate(&self.head, &pooled, dlogits);
+        let first = self.first();
+        if first == self.encoder.layers.len() {
+            return;
+        }
+        if self.encoder.sentence.normalize {
+            l2_normalize_backward(&pooled, &lengths, &mut dpooled);
+        }
+        let mut dx = self.encoder.sentence.pooling.backward(&dpooled, &batch.bounds);
+        for (at, tape) in layers.into_iter().enumerate().rev() {
+            let layer = first + at;
+            let into = LayerGradients {
+                lora: &mut gradients.lora[layer],
+                full: gradients.full.as_mut().map(|full| &mut full.layers[at]),
+            };
+            let below = at > 0 || embedding.is_some();
+            let pass = self.pass(&batch, noise.as_ref(), layer);
+            let own = &self.encoder.layers[layer];
+            training::backward(own, &self.adapters[layer], tape, &mut dx, into, pass, below);
+        }
+        let tables = gradients.full.as_mut().and_then(|full| full.embeddings.as_mut());
+        if let (Some((sum, norm)), Some(tables)) = (embedding, tables) {
+            let dropout = noise.and_then(|noise| noise.at(noise.hidden, EMBEDDING_PLACE));
+            if let Some(dropout) = dropout {
+                dropout.apply_all(&mut dx.data);
+            }
+            let into = Some(slices(&mut tables.norm));
+            self.encoder.embedding_norm.backward(&sum, &norm, &mut dx, into);
+            Embedding::scatter_add(&batch.ids, &dx, &mut tables.word);
+            let positions = self.encoder.positions(&batch);
+            Embedding::scatter_add(&positions, &dx, &mut tables.position);
+            if tables.token_type.rows > 0 {
+                Embedding::scatter_add(&vec![0; batch.ids.len()], &dx, &mut tables.token_type);
+            }
+        }
+    }
+
+    /// Gradients of zero.
+    pub fn zero_gradients(&self) -> Gradients {
+        let zero = |adapters: &[SlotAdapters; 4]| {
+            adapters.each_ref().map(|own| own.iter().map(|a| a.lora.zero_gradient()).collect())
+        };
+        let mut gradients = Gradients {
+            head: self.head.clone(),
+            lora: self.adapters.iter().map(zero).collect(),
+            full: self.full.clone(),
+            shape: self.encoder.config.clone(),
+        };
+        gradients.clear();
+        gradients
+    }
+
+    /// The names and shapes of everything that is trained, in the order of
+    /// [`Learner::parameters_mut`] and [`Gradients::slices`]. Adapters have the names that PEFT
+    /// gives them in files.
+    pub fn parameters(&self) -> Vec<Named> {
+        self.visit().into_iter().map(|(named, _)| named).collect()
+    }
+
+    /// The values of everything that is trained, in the order of [`Learner::parameters`].
+    pub fn values(&self) -> Vec<&[f32]> {
+        self.visit().into_iter().map(|(_, values)| values).collect()
+    }
+
+    fn visit(&self) -> Vec<(Named, &[f32])> {
+        let config = &self.encoder.config;
+        let mut all = vec![
+            (
+                Named::new(
+                    "head.weight".to_owned(),
+                    &[self.head.weight.rows, self.head.weight.cols],
+                ),
+                &self.head.weight.data[..],
+            ),
+            (Named::new("head.bias".to_owned(), &[self.head.bias.len()]), &self.head.bias[..]),
+        ];
+        for (layer, slots) in self.adapters.iter().enumerate() {
+            for own in slots.iter().flatten() {
+                for (matrix, mat) in [("lora_A", &own.lora.a), ("lora_B", &own.lora.b)] {
+                    let name = crate::adapter::tensor_name(config, layer, own.part, matrix);
+                    all.push((Named::new(name, &[mat.rows, mat.cols]), &mat.data));
+                }
+            }
+        }
+        if let Some(full) = &self.full {
+            full.visit(self.first(), config, &mut |named, values| all.push((named, values)));
+        }
+        all
+    }
+
+    /// The values of everything that is trained, to change. After changing them, and before the
+    /// next forward, call [`Learner::refresh`].
+    pub fn parameters_mut(&mut self) -> Vec<&mut [f32]> {
+        let mut all = vec![&mut self.head.weight.data[..], &mut self.head.bias[..]];
+        for own in self.adapters.iter_mut().flatten().flatten() {
+            all.extend([&mut own.lora.a.data[..], &mut own.lora.b.data[..]]);
+        }
+        if let Some(full) = &mut self.full {
+            full.visit_mut(&self.encoder.config, &mut |values| all.push(values));
+        }
+        all
+    }
+
+    /// Puts changed weights into the form in which they are multiplied.
+    pub fn refresh(&mut self) {
+        let Some(full) = &self.full else { return };
+        let encoder = &mut self.encoder;
+        if let Some(tables) = &full.embeddings {
+            encoder.word.set(&tables.word);
+            encoder.position.set(&tables.position);
+            if let Some(token_type) = &mut encoder.token_type {
+                token_type.set(&tables.token_type);
+            }
+            encoder.embedding_norm.gamma.copy_from_slice(&tables.norm.gamma);
+            encoder.embedding_norm.beta.copy_from_slice(&tables.norm.beta);
+        }
+        let first = encoder.layers.len() - full.layers.len();
+        for (layer, weights) in encoder.layers[first..].iter_mut().zip(&full.layers) {
+            for slot in Slot::ALL {
+                let own = &weights.linear[slot as usize];
+                layer.linear_mut(slot).set(&own.weight, Some(&own.bias));
+            }
+            let norms = [
+                (&mut layer.attention_norm, &weights.attention_norm),
+                (&mut layer.output_norm, &weights.output_norm),
+            ];
+            for (norm, weights) in norms {
+                norm.gamma.copy_from_slice(&weights.gamma);
+                norm.beta.copy_from_slice(&weights.beta);
+            }
+        }
+    }
+
+    /// How many numbers are trained, and how many there are in all.
+    pub fn trained_of(&self) -> (usize, usize) {
+        let trained: usize = self.values().iter().map(|values| values.len()).sum();
+        let full = self.full.as_ref().map_or(0, |_| trained - self.head.len());
+        (trained, self.encoder.config.parameters() + trained - full)
+    }
+
+    /// The adapter as it stands; `None` unless LoRA is trained. `base` is the base model's
+    /// reference.
+    pub fn adapter(&self, base: &str) -> Option<Adapter> {
+        let Tuning::Lora(settings) = &self.tuning else { return None };
+        let pairs = self.adapters.iter().enumerate().flat_map(|(layer, slots)| {
+            slots.iter().flatten().map(move |own| LoraPair {
+                layer,
+                part: own.part,
+                a: own.lora.a.clone(),
+                b: own.lora.b.clone(),
+            })
+        });
+        Some(Adapter {
+            rank: settings.rank,
+            alpha: settings.alpha,
+            dropout: settings.dropout,
+            base: base.to_owned(),
+            scale: settings.alpha / settings.rank as f32,
+            pairs: pairs.collect(),
+        })
+    }
+
+    /// Writes a classifier's folder. `manifest.weights` is set to what is written. `base` is the
+    /// folder of the base model, from which the encoder's other files are copied after full
+    /// training.
+    ///
+    /// # Errors
+    /// `SPRAT-MODEL-WRITE`, `SPRAT-MODEL-READ`.
+    pub fn save(&self, folder: &Path, base: &Path, manifest: &Manifest) -> Result<()> {
+        let mut manifest = manifest.clone();
+        self.head.write(folder)?;
+        manifest.weights = match (&self.tuning, &self.full) {
+            (Tuning::Full { .. }, Some(_)) => {
+                let weights = self.encoder.weights();
+                write_encoder(&weights, &self.encoder.config, Stored::Full, folder)?;
+                copy_encoder_files(base, folder)?;
+                Stored::Full
+            }
+            _ => match self.adapter(&manifest.base.reference) {
+                Some(adapter) => {
+                    adapter.write(folder, &self.encoder.config)?;
+                    Stored::Adapter
+                }
+                None => Stored::Head,
+            },
+        };
+        manifest.write(folder)
+    }
+}
+
+impl Gradients {
+    /// Sets all gradients to zero.
+    pub fn clear(&mut self) {
+        self.slices_mut().into_iter().for_each(|slice| slice.fill(0.0));
+    }
+
+    /// All gradients, in the order of [`Learner::parameters`].
+    pub fn slices(&self) -> Vec<&[f32]> {
+        let mut all = vec![&self.head.weight.data[..], &self.head.bias[..]];
+        for own in self.lora.iter().flatten().flatten() {
+            all.extend([&own.a.data[..], &own.b.data[..]]);
+        }
+        if let Some(full) = &self.full {
+            full.visit(0, &self.shape, &mut |_, values| all.push(values));
+        }
+        all
+    }
+
+    /// All gradients, to change (to clip, for instance).
+    pub fn slices_mut(&mut self) -> Vec<&mut [f32]> {
+        let mut all = vec![&mut self.head.weight.data[..], &mut self.head.bias[..]];
+        for own in self.lora.iter_mut().flatten().flatten() {
+            all.extend([&mut own.a.data[..], &mut own.b.data[..]]);
+        }
+        if let Some(full) = &mut self.full {
+            full.visit_mut(&self.shape, &mut |values| all.push(values));
+        }
+        all
+    }
+}
+
+impl FullWeights {
+    /// The weights of an encoder from a layer on.
+    fn of(encoder: &Encoder, first_layer: usize) -> Self {
+        let EncoderWeights { embeddings, mut layers } = encoder.weights();
+        layers.drain(..first_layer);
+        FullWeights { embeddings: (first_layer == 0).then_some(embeddings), layers }
+    }
+
+    fn visit<'a>(
+        &'a self,
+        first: usize,
+        config: &EncoderConfig,
+        visit: crate::named::Visit<'_, 'a>,
+    ) {
+        if let Some(embeddings) = &self.embeddings {
+            embeddings.visit(config, visit);
+        }
+        for (at, layer) in self.layers.iter().enumerate() {
+            layer.visit(first + at, config, visit);
+        }
+    }
+
+    fn visit_mut<'a>(&'a mut self, config: &EncoderConfig, visit: crate::named::VisitMut<'_, 'a>) {
+        if let Some(embeddings) = &mut self.embeddings {
+            embeddings.visit_mut(config, visit);
+        }
+        for layer in &mut self.layers {
+            layer.visit_mut(config, visit);
+        }
+    }
+}
+
+impl Head {
+    /// `pooled·Wᵀ + b`: `[texts, hidden]` to `[texts, labels]`.
+    pub fn logits(&self, pooled: &Mat) -> Mat {
+        Linear::new(self.weight.clone(), Some(self.bias.clone()), Format::F32).forward(pooled)
+    }
+
+    /// Adds the gradients of `head` to this one, which holds gradients; gives the gradient for
+    /// `pooled`.
+    pub fn accumulate(&mut self, head: &Head, pooled: &Mat, dlogits: &Mat) -> Mat {
+        Linear::backward_weight(pooled, dlogits, &mut self.weight, Some(&mut self.bias));
+        Linear::new(head.weight.clone(), None, Format::F32).backward_input(dlogits)
+    }
+
+    /// How many numbers it has.
+    pub fn len(&self) -> usize {
+        self.weight.data.len() + self.bias.len()
+    }
+
+    /// Whether it has no classes.
+    pub fn is_empty(&self) -> bool {
+        self.bias.is_empty()
+    }
+}
+
+fn check(tuning: &Tuning, encoder: &Encoder) -> Result<()> {
+    let layers = encoder.layers.len();
+    let wrong = |field: &str, what: String| Error::new(&codes::ADAPTER, what).field(field);
+    let first = match tuning {
+        Tuning::Head => return Ok(()),
+        Tuning::Lora(settings) => {
+            if settings.rank == 0 || settings.rank > encoder.config.hidden {
+                let what = format!(
+                    "rank {} is not between 1 and the model's width {}",
+                    settings.rank, encoder.config.hidden
+                );
+                return Err(wrong("rank", what));
+            }
+            if settings.targets.is_empty() {
+                return Err(wrong("targets", "no layer is to be adapted".to_owned()));
+            }
+            settings.first_layer
+        }
+        Tuning::Full { first_layer } => {
+            if encoder.format() != Format::F32 {
+                let what = "all weights can be trained only in F32";
+                return Err(Error::new(&codes::CONFIG, what).field("format"));
+            }
+            *first_layer
+        }
+    };
+    if first >= layers {
+        let what = format!("layer {first} does not exist: the model has {layers}");
+        return Err(wrong("first_layer", what));
+    }
+    Ok(())
+}
+
+/// The adapters of one layer as training begins: `A` uniform in ±1/√inputs, which is what PEFT's
+/// `kaiming_uniform_(a=√5)` comes to, and `B` zero.
+fn fresh_adapters(
+    config: &EncoderConfig,
+    tuning: &Tuning,
+    layer: usize,
+    seed: u64,
+) -> [SlotAdapters; 4] {
+    let Tuning::Lora(settings) = tuning else { return Default::default() };
+    Slot::ALL.map(|slot| {
+        let parts = slot.parts().iter().filter(|part| settings.targets.contains(part));
+        let parts = parts.filter(|_| layer >= settings.first_layer);
+        parts
+            .map(|&part| {
+                let (outputs, inputs) = config.linear_shape(part);
+                let name = config.family.linear_name(layer, part);
+                let mut random = stream(seed, &format!("lora {name}"));
+                let bound = 1.0 / (inputs as f32).sqrt();
+                SlotAdapter {
+                    part,
+                    column: Slot::of(part, config).1,
+                    lora: Lora {
+                        a: uniform(&mut random, settings.rank, inputs, bound),
+                        b: Mat::zeros(outputs, settings.rank),
+                        scale: settings.alpha / settings.rank as f32,
+                    },
+                }
+            })
+            .collect()
+    })
+}
+
+fn uniform(random: &mut impl Rng, rows: usize, cols: usize, bound: f32) -> Mat {
+    let draw = |_| (random.random::<f32>() * 2.0 - 1.0) * bound;
+    Mat::new(rows, cols, (0..rows * cols).map(draw).collect())
+}
