@@ -1,0 +1,188 @@
+//! What a model answers, and how it is received.
+
+use crate::channel::{self, Receiver, Sender, Waited};
+use crate::codes;
+use sprat_task::{Error, Result};
+use std::time::{Duration, Instant};
+
+/// Why an answer ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Finish {
+    /// It was complete.
+    #[default]
+    Stop,
+    /// The limit on tokens was reached.
+    Length,
+    /// The provider withheld it.
+    Filtered,
+}
+
+/// Where the time of an answer went, measured by the engine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timing {
+    /// From submission until the engine began with it.
+    pub queued: Duration,
+    /// From then until the answer was complete: the time of the whole batch.
+    pub computed: Duration,
+    /// How many requests shared the batch.
+    pub batch: usize,
+}
+
+/// A complete answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Answer {
+    /// The text of the answer; for a classifier the label.
+    pub output: String,
+    /// The label, where the model is a classifier or the request was constrained to labels.
+    pub label: Option<String>,
+    /// Calibrated probability of the label, in 0..=1, where the model gives one.
+    pub confidence: Option<f32>,
+    /// Every label with its probability, in the model's order of labels.
+    pub scores: Vec<(String, f32)>,
+    /// Why the output does not satisfy the request's constraint, where it does not. Only
+    /// engines without control over the decoding (hosted ones) ever set it.
+    pub invalid: Option<String>,
+    /// Tokens read.
+    pub prompt_tokens: usize,
+    /// Tokens of the input that did not fit and were not read.
+    pub cut_tokens: usize,
+    /// Tokens written; 0 for classifiers.
+    pub completion_tokens: usize,
+    /// Why the answer ended.
+    pub finish: Finish,
+    /// From submission until the answer was complete.
+    pub latency: Duration,
+    /// Where that time went.
+    pub timing: Timing,
+    /// What it cost in US dollars, where prices are known.
+    pub usd: Option<f64>,
+}
+
+/// What a [`Pending`] yields: any number of deltas, then exactly one end.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A further piece of the output.
+    Delta(String),
+    /// The complete answer; its output holds all deltas again.
+    Done(Box<Answer>),
+    /// There will be no answer.
+    Failed(Error),
+}
+
+/// An answer that is on its way. Dropping it cancels the request.
+pub struct Pending {
+    events: Receiver<Event>,
+}
+
+/// The engine's end of a [`Pending`].
+pub struct Reply {
+    events: Sender<Event>,
+}
+
+/// A connected pair, for whoever implements [`crate::Generator`].
+pub fn reply() -> (Reply, Pending) {
+    let (sender, receiver) = channel::channel();
+    (Reply { events: sender }, Pending { events: receiver })
+}
+
+impl Reply {
+    /// Sends an event; `false` when nobody waits for it any more.
+    pub fn send(&self, event: Event) -> bool {
+        self.events.send(event)
+    }
+
+    /// Ends the request.
+    pub fn end(self, result: Result<Answer>) {
+        let _ = self.events.send(match result {
+            Ok(answer) => Event::Done(Box::new(answer)),
+            Err(error) => Event::Failed(error),
+        });
+    }
+
+    /// Whether the receiver has gone: no need to compute any further.
+    pub fn is_cancelled(&self) -> bool {
+        self.events.is_cancelled()
+    }
+}
+
+impl Pending {
+    /// The next event, waiting on this thread. None after the end.
+    pub fn recv(&mut self) -> Option<Event> {
+        match self.events.wait_until(None) {
+            Waited::Got(event) => Some(event),
+            Waited::Ended | Waited::TimedOut => None,
+        }
+    }
+
+    /// The next event, for async callers. None after the end. Cancel-safe.
+    pub async fn next(&mut self) -> Option<Event> {
+        self.events.next().await
+    }
+
+    /// The complete answer, waiting on this thread.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub fn wait(self) -> Result<Answer> {
+        self.wait_until(None)
+    }
+
+    /// The complete answer, waiting on this thread no longer than until `deadline`.
+    ///
+    /// # Errors
+    /// Those of the engine; [`codes::TIMEOUT`] when the time is over.
+    pub fn wait_until(mut self, deadline: Option<Instant>) -> Result<Answer> {
+        loop {
+            match self.events.wait_until(deadline) {
+                Waited::Got(Event::Delta(_)) => {}
+                Waited::Got(Event::Done(answer)) => return Ok(*answer),
+                Waited::Got(Event::Failed(error)) => return Err(error),
+                Waited::Ended => return Err(vanished()),
+                Waited::TimedOut => {
+                    return Err(Error::new(&codes::TIMEOUT, "the answer did not come in time"));
+                }
+            }
+        }
+    }
+
+    /// The complete answer, for async callers.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub async fn answer(mut self) -> Result<Answer> {
+        loop {
+            match self.events.next().await {
+                Some(Event::Delta(_)) => {}
+                Some(Event::Done(answer)) => return Ok(*answer),
+                Some(Event::Failed(error)) => return Err(error),
+                None => return Err(vanished()),
+            }
+        }
+    }
+}
+
+/// The engine dropped a request without a word.
+pub(crate) fn vanished() -> Error {
+    Error::new(&codes::PANIC, "the engine ended without an answer")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_of_deltas_ends_with_the_answer() {
+        let (reply, pending) = reply();
+        reply.send(Event::Delta("hel".into()));
+        reply.send(Event::Delta("lo".into()));
+        reply.end(Ok(Answer { output: "hello".into(), ..Answer::default() }));
+        assert_eq!(pending.wait().unwrap().output, "hello");
+    }
+
+    #[test]
+    fn an_engine_that_vanishes_is_an_error_and_not_a_hang() {
+        let (reply, pending) = reply();
+        drop(reply);
+        assert_eq!(pending.wait().unwrap_err().code(), &codes::PANIC);
+    }
+}

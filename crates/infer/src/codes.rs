@@ -1,0 +1,124 @@
+//! The error codes of this crate.
+
+use sprat_task::{Code, Kind};
+
+/// The queue of a model is full.
+pub static BUSY: Code = Code {
+    id: "SPRAT-INFER-BUSY",
+    kind: Kind::Busy,
+    summary: "The queue of requests that wait for a model is full.",
+    remedy: "Send the request again after a moment, or raise the length of the queue.",
+};
+
+/// The engine is shutting down.
+pub static CLOSED: Code = Code {
+    id: "SPRAT-INFER-CLOSED",
+    kind: Kind::Busy,
+    summary: "The model is being shut down and takes no further requests.",
+    remedy: "Send the request again: another version of the model takes over.",
+};
+
+/// A request waited longer than it was willing to.
+pub static TIMEOUT: Code = Code {
+    id: "SPRAT-INFER-TIMEOUT",
+    kind: Kind::Failed,
+    summary: "A request was not answered within its time limit.",
+    remedy: "Raise the time limit, send fewer requests at once, or choose a smaller model.",
+};
+
+/// The model cannot satisfy the constraint that the request puts on the answer.
+pub static CONSTRAINT: Code = Code {
+    id: "SPRAT-INFER-CONSTRAINT",
+    kind: Kind::Usage,
+    summary: "The model cannot answer under the constraint that the request asks for.",
+    remedy: "Ask for the labels that the model knows, or use a model that can satisfy the constraint.",
+};
+
+/// The request holds something that this kind of model cannot read.
+pub static INPUT: Code = Code {
+    id: "SPRAT-INFER-INPUT",
+    kind: Kind::Usage,
+    summary: "The input of a request is not one that this model can read.",
+    remedy: "Send one text, or one user message.",
+};
+
+/// An engine died while it computed.
+pub static PANIC: Code = Code {
+    id: "SPRAT-INFER-PANIC",
+    kind: Kind::Failed,
+    summary: "The model's computation ended abnormally.",
+    remedy: "Report it with the input that caused it; other requests are not affected.",
+};
+
+/// A worker thread could not be started.
+pub static THREAD: Code = Code {
+    id: "SPRAT-INFER-THREAD",
+    kind: Kind::Failed,
+    summary: "The system refused to start a worker thread.",
+    remedy: "Raise the limit on threads of this process, or stop other programs.",
+};
+
+/// The settings of a hosted model are wrong.
+pub static REMOTE_SETTINGS: Code = Code {
+    id: "SPRAT-REMOTE-SETTINGS",
+    kind: Kind::Usage,
+    summary: "The settings of a hosted model are wrong.",
+    remedy: "Correct the candidate's settings in sprat.toml.",
+};
+
+/// The environment variable with the key of a hosted model is not set.
+pub static REMOTE_KEY: Code = Code {
+    id: "SPRAT-REMOTE-KEY",
+    kind: Kind::Usage,
+    summary: "The environment variable that should hold the key of a hosted model is missing.",
+    remedy: "Set the variable that `api_key_env` names.",
+};
+
+/// A hosted model could not be reached.
+pub static REMOTE_UNREACHABLE: Code = Code {
+    id: "SPRAT-REMOTE-UNREACHABLE",
+    kind: Kind::Failed,
+    summary: "A hosted model could not be reached, or broke off its answer.",
+    remedy: "Check base_url, the network and the proxy settings, then try again.",
+};
+
+/// A hosted model answered with an error.
+pub static REMOTE_STATUS: Code = Code {
+    id: "SPRAT-REMOTE-STATUS",
+    kind: Kind::Failed,
+    summary: "A hosted model answered with an error.",
+    remedy: "Read the reason it gave; check the model's name, the key and the account's limits.",
+};
+
+/// A hosted model's answer does not follow the protocol.
+pub static REMOTE_GARBAGE: Code = Code {
+    id: "SPRAT-REMOTE-GARBAGE",
+    kind: Kind::Failed,
+    summary: "A hosted model's answer does not follow the OpenAI protocol.",
+    remedy: "Check that base_url points at an OpenAI-compatible endpoint (it usually ends in /v1).",
+};
+
+/// A hosted model's answer is too long.
+pub static REMOTE_TOO_LARGE: Code = Code {
+    id: "SPRAT-REMOTE-TOO-LARGE",
+    kind: Kind::Failed,
+    summary: "A hosted model's answer exceeds the size limit.",
+    remedy: "Check that base_url points at the right service; lower max_tokens.",
+};
+
+/// All codes of this crate.
+pub static ALL: &[&Code] = &[
+    &BUSY,
+    &CLOSED,
+    &TIMEOUT,
+    &CONSTRAINT,
+    &INPUT,
+    &PANIC,
+    &THREAD,
+    &REMOTE_SETTINGS,
+    &REMOTE_KEY,
+    &REMOTE_UNREACHABLE,
+    &REMOTE_STATUS,
+    &REMOTE_GARBAGE,
+    &REMOTE_TOO_LARGE,
+];

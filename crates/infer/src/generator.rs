@@ -1,0 +1,46 @@
+//! The one interface of all models that answer.
+
+use crate::answer::{Answer, Pending};
+use crate::request::Request;
+use sprat_task::Result;
+
+/// How much a generator has to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Requests that wait.
+    pub waiting: usize,
+    /// How many may wait at most.
+    pub capacity: usize,
+}
+
+/// A model that answers requests: local or hosted, base, tuned or shrunk.
+pub trait Generator: Send + Sync {
+    /// The name under which the model was asked for, such as `task@3` or `openai:gpt-large`.
+    fn name(&self) -> &str;
+
+    /// The labels it chooses from, where it is a classifier; empty: it writes free text.
+    fn labels(&self) -> &[String] {
+        &[]
+    }
+
+    /// Queues a request and returns at once. Dropping the [`Pending`] cancels it.
+    ///
+    /// # Errors
+    /// [`crate::codes::BUSY`] when the queue is full, [`crate::codes::CONSTRAINT`] when the
+    /// model cannot satisfy the constraint, [`crate::codes::INPUT`] when it cannot read the input.
+    fn submit(&self, request: Request) -> Result<Pending>;
+
+    /// How much it has to do.
+    fn load(&self) -> Load {
+        Load::default()
+    }
+
+    /// Submits a request and waits on this thread for its answer.
+    ///
+    /// # Errors
+    /// Those of [`Generator::submit`] and of the engine.
+    fn answer(&self, request: Request) -> Result<Answer> {
+        let deadline = request.deadline;
+        self.submit(request)?.wait_until(deadline)
+    }
+}

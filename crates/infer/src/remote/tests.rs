@@ -1,0 +1,283 @@
+use super::mock::{Act, Mock, completion};
+use super::*;
+use crate::request::{Input, Message, Role};
+use serde_json::json;
+use std::time::Duration;
+
+fn settings(mock: &Mock) -> Settings {
+    Settings {
+        labels: ["card", "loan"].map(String::from).to_vec(),
+        api_key: Some(Secret::new("sk-very-secret")),
+        backoff: Duration::from_millis(5),
+        retries: 2,
+        timeout: Duration::from_secs(5),
+        proxy_from_environment: false,
+        ..Settings::new("openai:mock", mock.base_url(), "mock-large")
+    }
+}
+
+fn ask(mock: &Mock, text: &str) -> Result<Answer> {
+    Remote::open(settings(mock)).unwrap().answer(Request::text(text))
+}
+
+#[test]
+fn a_label_is_asked_for_with_instruction_and_schema() {
+    let mock = Mock::play([Act::Say("{\"label\": \"card\"}".into())]).unwrap();
+    let prices = Prices { usd_per_million_input_tokens: 2.5, usd_per_million_output_tokens: 10.0 };
+    let settings = Settings {
+        instruction: Some("These are messages to a bank.".into()),
+        prices: Some(prices),
+        ..settings(&mock)
+    };
+    let remote = Remote::open(settings).unwrap();
+    let answer = remote.answer(Request::text("I lost it")).unwrap();
+    assert_eq!(answer.output, "card");
+    assert_eq!(answer.label.as_deref(), Some("card"));
+    assert_eq!((answer.prompt_tokens, answer.completion_tokens), (10, 2));
+    assert!((answer.usd.unwrap() - 45e-6).abs() < 1e-12);
+
+    let seen = &mock.seen()[0];
+    assert_eq!(seen.line, "POST /v1/chat/completions HTTP/1.1");
+    let header = ("authorization".to_string(), "Bearer sk-very-secret".to_string());
+    assert!(seen.headers.contains(&header));
+    assert_eq!(seen.body["model"], "mock-large");
+    let system = seen.body["messages"][0]["content"].as_str().unwrap();
+    assert!(system.starts_with("These are messages to a bank."));
+    assert!(system.contains("- card\n- loan\n"));
+    assert_eq!(seen.body["messages"][1], json!({ "role": "user", "content": "I lost it" }));
+    let schema = &seen.body["response_format"]["json_schema"]["schema"];
+    assert_eq!(schema["properties"]["label"]["enum"], json!(["card", "loan"]));
+}
+
+#[test]
+fn an_endpoint_without_response_format_is_asked_by_instruction_alone() {
+    let refusal = json!({ "error": { "message": "response_format is not supported" } });
+    let mock = Mock::start(move |seen| {
+        if seen.body.get("response_format").is_some() {
+            Act::status(400, refusal.to_string())
+        } else {
+            Act::Say("loan".into())
+        }
+    })
+    .unwrap();
+    let remote = Remote::open(settings(&mock)).unwrap();
+    assert_eq!(remote.answer(Request::text("a")).unwrap().output, "loan");
+    assert_eq!(remote.answer(Request::text("b")).unwrap().output, "loan");
+    assert_eq!(mock.seen().len(), 3, "the refusal is remembered");
+    let strict = Settings { structured: Structured::Always, ..settings(&mock) };
+    let error = Remote::open(strict).unwrap().answer(Request::text("a")).unwrap_err();
+    assert_eq!(error.code(), &codes::REMOTE_STATUS);
+}
+
+#[test]
+fn an_endpoint_that_wants_the_newer_token_limit_gets_it() {
+    let refusal = json!({ "error": { "message":
+        "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead." } });
+    let mock = Mock::start(move |seen| {
+        if seen.body.get("max_tokens").is_some() {
+            Act::status(400, refusal.to_string())
+        } else {
+            Act::Say("loan".into())
+        }
+    })
+    .unwrap();
+    let remote = Remote::open(settings(&mock)).unwrap();
+    let request = Request { max_tokens: Some(7), ..Request::text("a") };
+    assert_eq!(remote.answer(request).unwrap().output, "loan");
+    assert_eq!(mock.seen()[1].body["max_completion_tokens"], 7);
+}
+
+#[test]
+fn an_answer_that_is_no_label_is_explicitly_invalid() {
+    for (said, why) in [("mortgage", "mortgage"), ("I think: card", "not one of"), ("", "\"\"")] {
+        let mock = Mock::play([Act::Say(said.into())]).unwrap();
+        let answer = ask(&mock, "a").unwrap();
+        assert_eq!(answer.label, None);
+        assert!(answer.invalid.unwrap().contains(why), "{said}");
+        assert_eq!(answer.prompt_tokens, 10, "it was paid for all the same");
+    }
+    let mut refusing = completion("");
+    refusing["choices"][0]["message"]["refusal"] = "I cannot help".into();
+    let mock = Mock::play([Act::status(200, refusing.to_string())]).unwrap();
+    assert!(ask(&mock, "a").unwrap().invalid.unwrap().contains("I cannot help"));
+}
+
+#[test]
+fn a_json_answer_is_checked_against_its_schema() {
+    let schema = json!({ "type": "object", "required": ["n"],
+        "properties": { "n": { "type": "integer" } } });
+    for (said, valid) in [("{\"n\": 1}", true), ("{\"n\": \"1\"}", false), ("{", false)] {
+        let mock = Mock::play([Act::Say(said.into())]).unwrap();
+        let remote = Remote::open(settings(&mock)).unwrap();
+        let request = Request::text("a").constrained(Constraint::JsonSchema(schema.clone()));
+        assert_eq!(remote.answer(request).unwrap().invalid.is_none(), valid, "{said}");
+        let sent = &mock.seen()[0].body["response_format"]["json_schema"]["schema"];
+        assert_eq!(sent, &schema);
+    }
+    let mock = Mock::play([Act::Say(String::new())]).unwrap();
+    let bad = Request::text("a").constrained(Constraint::JsonSchema(json!({ "type": 5 })));
+    let refused = Remote::open(settings(&mock)).unwrap().answer(bad);
+    assert_eq!(refused.unwrap_err().code(), &codes::CONSTRAINT);
+}
+
+#[test]
+fn passing_faults_are_tried_again() {
+    let busy = Act::Respond(
+        429,
+        vec![("retry-after".into(), "0.02".into())],
+        json!({ "error": { "message": "slow down" } }).to_string(),
+    );
+    let overloaded = json!({ "error": { "code": 503, "message": "overloaded" } }).to_string();
+    for fault in [
+        busy,
+        Act::status(500, "oops"),
+        Act::status(503, ""),
+        Act::status(200, overloaded),
+        Act::HalfBody,
+        Act::HangUp,
+    ] {
+        let mock = Mock::play([fault.clone(), Act::Say("card".into())]).unwrap();
+        assert_eq!(ask(&mock, "a").unwrap().output, "card", "{fault:?}");
+        assert_eq!(mock.seen().len(), 2, "{fault:?}");
+    }
+}
+
+#[test]
+fn retry_after_is_honoured_and_not_beyond_reason() {
+    let wait = |text: &str| {
+        let headers = vec![("retry-after".into(), text.into())];
+        Act::Respond(429, headers, String::new())
+    };
+    let mock = Mock::play([wait("0.2"), Act::Say("card".into())]).unwrap();
+    let begun = Instant::now();
+    ask(&mock, "a").unwrap();
+    assert!(begun.elapsed() >= Duration::from_millis(200));
+    let mock = Mock::play([wait("3600")]).unwrap();
+    let error = ask(&mock, "a").unwrap_err();
+    assert!(error.to_string().contains("3600 s"), "{error}");
+    assert_eq!(mock.seen().len(), 1);
+}
+
+#[test]
+fn lasting_faults_are_errors_with_their_reason_and_without_the_key() {
+    let refused = json!({ "error": { "message": "Incorrect API key: sk-very-secret",
+        "code": "invalid_api_key" } });
+    let quota = json!({ "error": { "message": "pay", "code": "insufficient_quota" } });
+    for (act, code, tries) in [
+        (Act::status(401, refused.to_string()), &codes::REMOTE_STATUS, 1),
+        (Act::status(200, refused.to_string()), &codes::REMOTE_STATUS, 1),
+        (Act::status(200, json!({ "error": "down" }).to_string()), &codes::REMOTE_STATUS, 1),
+        (Act::status(429, quota.to_string()), &codes::REMOTE_STATUS, 1),
+        (Act::status(301, ""), &codes::REMOTE_STATUS, 1),
+        (Act::status(500, "sk-very-secret"), &codes::REMOTE_STATUS, 3),
+        (Act::status(200, "<html>sk-very-secret"), &codes::REMOTE_GARBAGE, 1),
+        (Act::status(200, "{}"), &codes::REMOTE_GARBAGE, 1),
+        (Act::status(200, "{\"choices\":[]}"), &codes::REMOTE_GARBAGE, 1),
+        (
+            Act::status(200, "{\"choices\":[{\"message\":{\"content\":[1]}}]}"),
+            &codes::REMOTE_GARBAGE,
+            1,
+        ),
+        (Act::HalfBody, &codes::REMOTE_UNREACHABLE, 3),
+        (Act::HangUp, &codes::REMOTE_UNREACHABLE, 3),
+    ] {
+        let mock = Mock::play([act.clone()]).unwrap();
+        let error = ask(&mock, "a").unwrap_err();
+        assert_eq!(error.code(), code, "{act:?}: {error}");
+        assert_eq!(mock.seen().len(), tries, "{act:?}");
+        assert!(!format!("{error:?}").contains("very-secret"), "{error:?}");
+    }
+    let mock = Mock::play([Act::Garbage]).unwrap();
+    assert_eq!(ask(&mock, "a").unwrap_err().code(), &codes::REMOTE_UNREACHABLE);
+}
+
+#[test]
+fn a_response_without_end_is_cut() {
+    let mock = Mock::play([Act::status(200, " ".repeat(100_000))]).unwrap();
+    let settings = Settings { response_limit: 1000, ..settings(&mock) };
+    let error = Remote::open(settings).unwrap().answer(Request::text("a")).unwrap_err();
+    assert_eq!(error.code(), &codes::REMOTE_TOO_LARGE);
+}
+
+#[test]
+fn a_slow_endpoint_runs_into_the_time_limit() {
+    let slow = Act::Slow(Duration::from_secs(3), Box::new(Act::Say("card".into())));
+    let mock = Mock::play([slow]).unwrap();
+    let settings = Settings { timeout: Duration::from_millis(100), retries: 0, ..settings(&mock) };
+    let begun = Instant::now();
+    let remote = Remote::open(settings).unwrap();
+    let error = remote.answer(Request::text("a")).unwrap_err();
+    assert_eq!(error.code(), &codes::REMOTE_UNREACHABLE);
+    assert!(error.to_string().contains("timeout"), "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(2));
+}
+
+#[test]
+fn a_dead_endpoint_is_named_without_credentials() {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let settings = Settings {
+        backoff: Duration::from_millis(1),
+        retries: 1,
+        proxy_from_environment: false,
+        ..Settings::new("dead", format!("http://ada:pass@127.0.0.1:{port}/v1"), "m")
+    };
+    let error = Remote::open(settings).unwrap().answer(Request::text("a")).unwrap_err();
+    assert_eq!(error.code(), &codes::REMOTE_UNREACHABLE);
+    assert!(error.to_string().contains("after 2 attempts"), "{error}");
+    assert!(!error.to_string().contains("pass"), "{error}");
+}
+
+#[test]
+fn wrong_settings_are_named() {
+    for url in ["", "example.com/v1", "ftp://example.com", "http://", "http://a b/"] {
+        let error = Remote::open(Settings::new("x", url, "m")).err().unwrap();
+        assert_eq!(error.code(), &codes::REMOTE_SETTINGS, "{url}");
+    }
+    let missing = Settings::new("x", "http://a", "m").with_environment(Some("MY_KEY"), |_| None);
+    let error = missing.unwrap_err();
+    assert_eq!(error.code(), &codes::REMOTE_KEY);
+    assert!(error.remedy().contains("MY_KEY"));
+    let found = Settings::new("x", "http://a", "m")
+        .with_environment(Some("MY_KEY"), |name| (name == "MY_KEY").then(|| " k ".to_owned()));
+    assert_eq!(found.unwrap().api_key.unwrap().reveal(), "k");
+}
+
+#[test]
+fn conversations_and_sampling_are_passed_on() {
+    let mock = Mock::play([Act::Say("hello".into())]).unwrap();
+    let settings = Settings { labels: vec![], ..settings(&mock) };
+    let remote = Remote::open(settings).unwrap();
+    let messages = vec![
+        Message { role: Role::System, content: "be short".into() },
+        Message { role: Role::User, content: "hi".into() },
+    ];
+    let request = Request {
+        temperature: Some(0.7),
+        seed: Some(9),
+        ..Request::new(Input::Messages(messages))
+    };
+    assert_eq!(remote.answer(request).unwrap().output, "hello");
+    let body = &mock.seen()[0].body;
+    assert_eq!(body["temperature"], 0.7);
+    assert_eq!(body["seed"], 9);
+    assert_eq!(body["messages"][0]["role"], "system");
+    assert!(body.get("response_format").is_none());
+}
+
+#[test]
+fn many_requests_run_at_once_up_to_the_limit() {
+    let slow = Act::Slow(Duration::from_millis(100), Box::new(Act::Say("card".into())));
+    let mock = Mock::start(move |_| slow.clone()).unwrap();
+    let settings = Settings { concurrency: 4, queue: 4, ..settings(&mock) };
+    let remote = Remote::open(settings).unwrap();
+    let begun = Instant::now();
+    let pending: Vec<Pending> =
+        (0..4).map(|_| remote.submit(Request::text("a")).unwrap()).collect();
+    for pending in pending {
+        assert_eq!(pending.wait().unwrap().output, "card");
+    }
+    // One after the other would take 400 ms.
+    assert!(begun.elapsed() < Duration::from_millis(390), "{:?}", begun.elapsed());
+}

@@ -1,0 +1,156 @@
+//! What a model is asked.
+
+use crate::codes;
+use sprat_task::{Error, Result};
+use std::time::Instant;
+
+/// Who speaks in a [`Message`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Instructions of whoever runs the application.
+    System,
+    /// The person or program that asks.
+    User,
+    /// The model's earlier answer.
+    Assistant,
+}
+
+/// One turn of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Message {
+    /// Who speaks.
+    pub role: Role,
+    /// What is said.
+    pub content: String,
+}
+
+/// What the model reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// One text.
+    Text(String),
+    /// A conversation, to be put into the model's template.
+    Messages(Vec<Message>),
+}
+
+impl Input {
+    /// The one text to read, for models that know no conversation: the text itself, or the
+    /// content of the only user message. System messages are instructions to a general model;
+    /// a tuned classifier has its instructions in its weights and does not read them.
+    ///
+    /// # Errors
+    /// [`codes::INPUT`] when there is no user message, more than one, or an earlier answer: the
+    /// meaning of those would be lost.
+    pub fn single_text(&self) -> Result<&str> {
+        let messages = match self {
+            Input::Text(text) => return Ok(text),
+            Input::Messages(messages) => messages,
+        };
+        let mut text = None;
+        for (index, message) in messages.iter().enumerate() {
+            let fault = match message.role {
+                Role::System => continue,
+                Role::Assistant => "an earlier answer",
+                Role::User if text.is_some() => "a second user message",
+                Role::User => {
+                    text = Some(message.content.as_str());
+                    continue;
+                }
+            };
+            let what = format!("messages[{index}] is {fault}, but this model reads a single text");
+            return Err(Error::new(&codes::INPUT, what).field(format!("messages[{index}]")));
+        }
+        text.ok_or_else(|| {
+            Error::new(&codes::INPUT, "the messages hold no user message").field("messages")
+        })
+    }
+}
+
+/// What the answer must satisfy. A generator satisfies it or refuses the request.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Constraint {
+    /// Exactly one of these labels.
+    Labels(Vec<String>),
+    /// A JSON text that satisfies this JSON Schema.
+    JsonSchema(serde_json::Value),
+}
+
+/// One request to a [`crate::Generator`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// What the model reads.
+    pub input: Input,
+    /// What the answer must satisfy, if anything.
+    pub constraint: Option<Constraint>,
+    /// Which of the engine's adapters to use; none: the one it was opened with.
+    pub adapter: Option<String>,
+    /// At most so many tokens are written; none: the generator's own limit.
+    pub max_tokens: Option<usize>,
+    /// Sampling temperature; 0 is greedy. None: the generator's own.
+    pub temperature: Option<f32>,
+    /// Seed of the sampling, where there is any.
+    pub seed: Option<u64>,
+    /// After this moment nobody wants the answer any more.
+    pub deadline: Option<Instant>,
+}
+
+impl Request {
+    /// A request with `input` and no special wishes.
+    pub fn new(input: Input) -> Self {
+        Request {
+            input,
+            constraint: None,
+            adapter: None,
+            max_tokens: None,
+            temperature: None,
+            seed: None,
+            deadline: None,
+        }
+    }
+
+    /// A request that reads one text.
+    pub fn text(text: impl Into<String>) -> Self {
+        Request::new(Input::Text(text.into()))
+    }
+
+    /// The same request under a constraint.
+    #[must_use]
+    pub fn constrained(mut self, constraint: Constraint) -> Self {
+        self.constraint = Some(constraint);
+        self
+    }
+
+    /// The same request with a deadline.
+    #[must_use]
+    pub fn until(mut self, deadline: Instant) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn say(role: Role, content: &str) -> Message {
+        Message { role, content: content.into() }
+    }
+
+    #[test]
+    fn a_conversation_with_one_user_message_is_one_text() {
+        let input = Input::Messages(vec![say(Role::System, "classify"), say(Role::User, "hi")]);
+        assert_eq!(input.single_text().unwrap(), "hi");
+    }
+
+    #[test]
+    fn turns_whose_meaning_would_be_lost_are_refused() {
+        let two = Input::Messages(vec![say(Role::User, "a"), say(Role::User, "b")]);
+        let error = two.single_text().unwrap_err();
+        assert_eq!(error.place().field.as_deref(), Some("messages[1]"));
+        let answer = Input::Messages(vec![say(Role::Assistant, "a"), say(Role::User, "b")]);
+        assert!(answer.single_text().is_err());
+        assert!(Input::Messages(vec![]).single_text().is_err());
+    }
+}
