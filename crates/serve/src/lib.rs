@@ -1,1 +1,40 @@
 //! The HTTP server: OpenAI-compatible API, classification API, limits, keys and shutdown.
+//!
+//! [`run`] serves whatever [`Models`] resolves and leaves a [`Trace`] per input in a
+//! [`TraceSink`]. It knows neither weights nor storage.
+
+mod body;
+mod chat;
+mod classify;
+pub mod codes;
+mod config;
+mod document;
+mod embeddings;
+mod error;
+mod follow;
+mod gate;
+pub mod keys;
+mod meter;
+mod models;
+mod operations;
+mod schema;
+mod server;
+mod sse;
+mod state;
+mod trace;
+mod wire;
+
+pub use config::Config;
+pub use document::openapi;
+pub use follow::{Source, follow};
+pub use models::{Models, Served, Table};
+pub use server::run;
+pub use trace::{NoTraces, Trace, TraceSink};
+
+/// Parses a body as each of the endpoints does, for fuzzing: it must not panic.
+#[doc(hidden)]
+pub fn parse_bodies(bytes: &[u8]) {
+    let _ = body::parse::<wire::ChatRequest>(bytes).map_err(|error| error.body());
+    let _ = body::parse::<wire::ClassifyRequest>(bytes).map_err(|error| error.body());
+    let _ = body::parse::<wire::EmbeddingsRequest>(bytes).map_err(|error| error.body());
+}

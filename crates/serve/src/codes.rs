@@ -1,0 +1,121 @@
+//! The error codes of this crate.
+
+use sprat_task::{Code, Kind};
+
+/// The port is in use.
+pub static PORT: Code = Code {
+    id: "SPRAT-SERVE-PORT",
+    kind: Kind::Failed,
+    summary: "The server's port is in use or may not be opened.",
+    remedy: "Stop the program that uses the port, or choose another one with --port.",
+};
+
+/// The server could not start or go on.
+pub static START: Code = Code {
+    id: "SPRAT-SERVE-START",
+    kind: Kind::Failed,
+    summary: "The server could not be started.",
+    remedy: "Follow the reason given.",
+};
+
+/// The file of API keys cannot be read.
+pub static KEYS: Code = Code {
+    id: "SPRAT-SERVE-KEYS",
+    kind: Kind::Usage,
+    summary: "The API keys cannot be read.",
+    remedy: "Each line of the file is a name and the SHA-256 of a key, as the key command prints.",
+};
+
+/// The client's key is missing or wrong.
+pub static KEY: Code = Code {
+    id: "SPRAT-SERVE-KEY",
+    kind: Kind::Unauthorized,
+    summary: "The request carries no valid API key.",
+    remedy: "Send the header `Authorization: Bearer KEY` with a key of this server.",
+};
+
+/// The body is not what the endpoint reads.
+pub static BODY: Code = Code {
+    id: "SPRAT-SERVE-BODY",
+    kind: Kind::Usage,
+    summary: "The body of a request is not valid: no UTF-8, no JSON, or a value of a wrong type.",
+    remedy: "Correct the field that the message names; /openapi.json describes every field.",
+};
+
+/// A parameter that this server does not support.
+pub static PARAMETER: Code = Code {
+    id: "SPRAT-SERVE-PARAMETER",
+    kind: Kind::Usage,
+    summary: "A request has a parameter, or a value of one, that this server does not support.",
+    remedy: "Leave the parameter out: it would be ignored, and that is never done silently.",
+};
+
+/// The answer's schema cannot be satisfied.
+pub static SCHEMA: Code = Code {
+    id: "SPRAT-SERVE-SCHEMA",
+    kind: Kind::Usage,
+    summary: "The task cannot satisfy the JSON schema that a request asks for.",
+    remedy: "Use an object with one string property that allows the task's labels.",
+};
+
+/// Too large.
+pub static TOO_LARGE: Code = Code {
+    id: "SPRAT-SERVE-TOO-LARGE",
+    kind: Kind::TooLarge,
+    summary: "A request is larger than the server allows.",
+    remedy: "Send fewer or shorter inputs in one request, or raise the server's limit.",
+};
+
+/// The server has enough to do.
+pub static BUSY: Code = Code {
+    id: "SPRAT-SERVE-BUSY",
+    kind: Kind::Busy,
+    summary: "The server works on as many requests as it may.",
+    remedy: "Send the request again after the time in Retry-After.",
+};
+
+/// Time is over.
+pub static TIMEOUT: Code = Code {
+    id: "SPRAT-SERVE-TIMEOUT",
+    kind: Kind::Failed,
+    summary: "A request was not finished within the server's time limit.",
+    remedy: "Send less in one request, or raise the server's time limit.",
+};
+
+/// No such model.
+pub static MODEL: Code = Code {
+    id: "SPRAT-SERVE-MODEL",
+    kind: Kind::NotFound,
+    summary: "The model that a request names is not served here.",
+    remedy: "Use one of the models that /v1/models lists.",
+};
+
+/// The model cannot do that.
+pub static ABILITY: Code = Code {
+    id: "SPRAT-SERVE-ABILITY",
+    kind: Kind::Usage,
+    summary: "The model cannot do what the endpoint is for.",
+    remedy: "Use the endpoint that fits the model: /v1/models says what each can do.",
+};
+
+/// No such address.
+pub static ADDRESS: Code = Code {
+    id: "SPRAT-SERVE-ADDRESS",
+    kind: Kind::NotFound,
+    summary: "The server has nothing at this address, or not for this method.",
+    remedy: "See /openapi.json for the addresses and their methods.",
+};
+
+/// A bug.
+pub static PANIC: Code = Code {
+    id: "SPRAT-SERVE-PANIC",
+    kind: Kind::Failed,
+    summary: "The server met an unexpected state while it answered a request.",
+    remedy: "Report it with the request's id; other requests are not affected.",
+};
+
+/// All codes of this crate.
+pub static ALL: &[&Code] = &[
+    &PORT, &START, &KEYS, &KEY, &BODY, &PARAMETER, &SCHEMA, &TOO_LARGE, &BUSY, &TIMEOUT, &MODEL,
+    &ABILITY, &ADDRESS, &PANIC,
+];

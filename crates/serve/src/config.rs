@@ -1,0 +1,53 @@
+//! The settings of the server.
+
+use crate::keys::Keys;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// The settings of the server.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where it listens; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// Who may use it; empty: everybody.
+    pub keys: Keys,
+    /// Whether `/metrics` answers without a key.
+    pub open_metrics: bool,
+    /// The longest body, in bytes.
+    pub body_limit: usize,
+    /// Inputs in one request, at most.
+    pub max_inputs: usize,
+    /// The longest input, in bytes.
+    pub max_input_bytes: usize,
+    /// Requests at once; further ones are answered with 429.
+    pub max_concurrent: usize,
+    /// Connections at once; further ones wait to be accepted.
+    pub max_connections: usize,
+    /// Time for one request, from its head to its answer.
+    pub request_timeout: Duration,
+    /// Time to send the head of a request.
+    pub header_timeout: Duration,
+    /// Time that running requests get when the server stops.
+    pub drain_timeout: Duration,
+    /// Whether SIGTERM and Ctrl-C stop the server.
+    pub handle_signals: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            address: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            keys: Keys::default(),
+            open_metrics: false,
+            body_limit: 4 << 20,
+            max_inputs: 2048,
+            max_input_bytes: 256 << 10,
+            max_concurrent: 256,
+            max_connections: 1024,
+            request_timeout: Duration::from_secs(30),
+            header_timeout: Duration::from_secs(10),
+            drain_timeout: Duration::from_secs(30),
+            handle_signals: true,
+        }
+    }
+}

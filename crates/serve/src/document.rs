@@ -1,0 +1,50 @@
+//! The OpenAPI document, generated from the handlers and the bodies.
+
+use utoipa::OpenApi;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Sprat",
+        description = "Classification, embeddings and chat over HTTP. Errors have OpenAI's shape; \
+                       their `code` is a stable SPRAT code."
+    ),
+    paths(
+        crate::classify::classify,
+        crate::chat::chat,
+        crate::embeddings::embeddings,
+        crate::operations::models,
+        crate::operations::model,
+        crate::operations::healthz,
+        crate::operations::readyz,
+        crate::operations::metrics,
+    ),
+    components(schemas(crate::wire::ErrorBody))
+)]
+struct Document;
+
+/// The OpenAPI document of the server's HTTP API.
+pub fn openapi() -> serde_json::Value {
+    serde_json::to_value(Document::openapi()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_document_names_every_endpoint() {
+        let document = super::openapi();
+        for path in [
+            "/v1/classify",
+            "/v1/chat/completions",
+            "/v1/embeddings",
+            "/v1/models",
+            "/v1/models/{model}",
+            "/healthz",
+            "/readyz",
+            "/metrics",
+        ] {
+            assert!(document["paths"][path].is_object(), "{path}");
+        }
+        assert!(document["components"]["schemas"]["ClassifyRequest"].is_object());
+    }
+}

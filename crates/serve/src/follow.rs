@@ -1,0 +1,120 @@
+//! Follows the place where aliases are kept, and swaps models when one moves.
+
+use crate::models::{Served, Table};
+use sprat_task::{Interrupt, Result};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Where the served models are decided.
+pub trait Source: Send {
+    /// A value that changes whenever an alias moves; cheap, for it is asked often.
+    ///
+    /// # Errors
+    /// Those of the storage: the present models stay, and it is asked again.
+    fn revision(&self) -> Result<u64>;
+
+    /// Opens what is to be served now. `present` is what is served already: a model whose
+    /// version has not changed is taken over from it rather than opened again.
+    ///
+    /// # Errors
+    /// Those of the storage and the model: the present models stay, and it is tried again when
+    /// the revision changes.
+    fn load(&self, present: &[Arc<Served>]) -> Result<Vec<Arc<Served>>>;
+}
+
+/// Keeps `table` in step with `source` until interrupted, looking every `interval`. Runs on the
+/// calling thread: give it one of its own.
+pub fn follow(
+    table: &Table,
+    source: &dyn Source,
+    first: u64,
+    interval: Duration,
+    interrupt: &Interrupt,
+) {
+    use crate::models::Models;
+    let mut seen = first;
+    while !interrupt.requested() {
+        match source.revision() {
+            Ok(revision) if revision != seen => {
+                seen = revision;
+                match source.load(&table.list()) {
+                    Ok(models) => {
+                        let versions: Vec<_> =
+                            models.iter().map(|m| format!("{}={}", m.id, m.version)).collect();
+                        table.replace(models);
+                        tracing::info!(models = versions.join(" "), "models changed");
+                    }
+                    Err(error) => {
+                        tracing::error!(code = error.code().id, %error, "models not changed");
+                    }
+                }
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(code = error.code().id, %error, "aliases not read"),
+        }
+        let until = Instant::now() + interval;
+        while !interrupt.requested() && Instant::now() < until {
+            std::thread::sleep(interval.min(Duration::from_millis(20)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::Models;
+    use sprat_task::{Error, Timestamp};
+    use std::sync::Mutex;
+
+    struct Fake(Mutex<(u64, &'static str)>);
+
+    impl Source for Fake {
+        fn revision(&self) -> Result<u64> {
+            Ok(self.0.lock().unwrap().0)
+        }
+
+        fn load(&self, _: &[Arc<Served>]) -> Result<Vec<Arc<Served>>> {
+            let version = self.0.lock().unwrap().1;
+            if version == "broken" {
+                return Err(Error::new(&crate::codes::START, "the model is broken"));
+            }
+            Ok(vec![Arc::new(Served {
+                id: "task".into(),
+                aliases: vec![],
+                version: version.into(),
+                created: Timestamp(0),
+                generator: None,
+                embedder: None,
+                threshold: None,
+            })])
+        }
+    }
+
+    #[test]
+    fn a_moved_alias_is_followed_and_a_broken_model_changes_nothing() {
+        let table = Arc::new(Table::default());
+        let source = Arc::new(Fake(Mutex::new((1, "v1"))));
+        let interrupt = Interrupt::default();
+        let thread = {
+            let (table, source, interrupt) = (table.clone(), source.clone(), interrupt.clone());
+            std::thread::spawn(move || {
+                follow(&table, source.as_ref(), 0, Duration::from_millis(1), &interrupt);
+            })
+        };
+        let wait_for = |version: &str| {
+            let begun = Instant::now();
+            while table.resolve("task").is_none_or(|served| served.version != version) {
+                assert!(begun.elapsed() < Duration::from_secs(5), "{version} never came");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        };
+        wait_for("v1");
+        *source.0.lock().unwrap() = (2, "broken");
+        std::thread::sleep(Duration::from_millis(20));
+        wait_for("v1");
+        *source.0.lock().unwrap() = (3, "v3");
+        wait_for("v3");
+        interrupt.request();
+        thread.join().unwrap();
+    }
+}

@@ -1,0 +1,292 @@
+//! Bodies as they travel: the source of both the parser and the OpenAPI document.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+/// One text or several.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(untagged, expecting = "expected a string or an array of strings")]
+pub(crate) enum OneOrMany {
+    /// One text.
+    One(String),
+    /// Several texts.
+    Many(Vec<String>),
+}
+
+impl OneOrMany {
+    pub(crate) fn into_vec(self) -> Vec<String> {
+        match self {
+            OneOrMany::One(text) => vec![text],
+            OneOrMany::Many(texts) => texts,
+        }
+    }
+}
+
+/// A request to `/v1/classify`.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ClassifyRequest {
+    /// The text or texts to classify.
+    pub(crate) input: OneOrMany,
+    /// A model of `/v1/models`; without it the first one.
+    pub(crate) model: Option<String>,
+    /// Confidence under which no label is given, from 0 to 1; without it the model's own.
+    pub(crate) threshold: Option<f32>,
+    /// So many labels are listed with their scores; without it all.
+    pub(crate) top_k: Option<u32>,
+}
+
+/// The probability of one label.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Score {
+    /// The label.
+    pub(crate) label: String,
+    /// Its calibrated probability.
+    pub(crate) score: f32,
+}
+
+/// What became of one text.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Classified {
+    /// Which of the inputs, from 0.
+    pub(crate) index: usize,
+    /// The label; null where the model abstained.
+    pub(crate) label: Option<String>,
+    /// The calibrated probability of the best label.
+    pub(crate) confidence: Option<f32>,
+    /// Whether the confidence was under the threshold.
+    pub(crate) abstained: bool,
+    /// Whether the end of the text did not fit into the model and was not read.
+    pub(crate) truncated: bool,
+    /// The labels with their probabilities, the most likely first.
+    pub(crate) scores: Vec<Score>,
+}
+
+/// Tokens of a request.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Usage {
+    /// Tokens read.
+    pub(crate) prompt_tokens: usize,
+    /// Tokens read and written.
+    pub(crate) total_tokens: usize,
+}
+
+/// The answer of `/v1/classify`.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ClassifyResponse {
+    /// Always `list`.
+    pub(crate) object: &'static str,
+    /// The model that answered.
+    pub(crate) model: String,
+    /// Its version.
+    pub(crate) version: String,
+    /// One result per input, in order.
+    pub(crate) data: Vec<Classified>,
+    /// Tokens.
+    pub(crate) usage: Usage,
+}
+
+/// A request to `/v1/embeddings`.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EmbeddingsRequest {
+    /// The text or texts.
+    pub(crate) input: OneOrMany,
+    /// A model of `/v1/models`.
+    pub(crate) model: String,
+    /// `float` (the default) or `base64`: little-endian 32-bit floats.
+    pub(crate) encoding_format: Option<String>,
+    /// Not supported: vectors are as long as the model makes them.
+    pub(crate) dimensions: Option<u32>,
+    /// Who asks, in the client's own terms; not used.
+    #[serde(rename = "user")]
+    pub(crate) _user: Option<String>,
+}
+
+/// One vector.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct EmbeddingItem {
+    /// Always `embedding`.
+    pub(crate) object: &'static str,
+    /// Which of the inputs, from 0.
+    pub(crate) index: usize,
+    /// An array of numbers, or base64 text.
+    pub(crate) embedding: Value,
+}
+
+/// The answer of `/v1/embeddings`.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct EmbeddingsResponse {
+    /// Always `list`.
+    pub(crate) object: &'static str,
+    /// One vector per input, in order.
+    pub(crate) data: Vec<EmbeddingItem>,
+    /// The model that answered.
+    pub(crate) model: String,
+    /// Tokens.
+    pub(crate) usage: Usage,
+}
+
+/// A request to `/v1/chat/completions`. Parameters that are not listed here are refused.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ChatRequest {
+    /// A model of `/v1/models`.
+    pub(crate) model: String,
+    /// The conversation; a classifier reads its one user message.
+    pub(crate) messages: Vec<ChatMessage>,
+    /// `text`, `json_object`, or `json_schema` with a schema.
+    pub(crate) response_format: Option<ResponseFormat>,
+    /// Whether the answer comes as server-sent events.
+    pub(crate) stream: Option<bool>,
+    /// Options of the stream.
+    pub(crate) stream_options: Option<StreamOptions>,
+    /// At most so many tokens are written; a classifier's label is never cut.
+    pub(crate) max_tokens: Option<u32>,
+    /// The newer name of `max_tokens`.
+    pub(crate) max_completion_tokens: Option<u32>,
+    /// Sampling temperature from 0 to 2; a classifier does not sample.
+    pub(crate) temperature: Option<f32>,
+    /// Only 1 is supported.
+    pub(crate) top_p: Option<f32>,
+    /// Seed of the sampling; a classifier does not sample.
+    pub(crate) seed: Option<u64>,
+    /// Only 1 is supported.
+    pub(crate) n: Option<u32>,
+    /// Who asks, in the client's own terms; not used.
+    #[serde(rename = "user")]
+    pub(crate) _user: Option<String>,
+}
+
+/// One message.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ChatMessage {
+    /// `system`, `developer`, `user` or `assistant`.
+    pub(crate) role: String,
+    /// The text, or parts of text.
+    pub(crate) content: Content,
+    /// The speaker's name; not used.
+    #[serde(rename = "name")]
+    pub(crate) _name: Option<String>,
+}
+
+/// The content of a message.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(untagged, expecting = "expected a string or an array of text parts")]
+pub(crate) enum Content {
+    /// One text.
+    Text(String),
+    /// Several parts.
+    Parts(Vec<Part>),
+}
+
+/// A part of a message.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(crate) struct Part {
+    /// Only `text` is supported.
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    /// The text.
+    #[serde(default)]
+    pub(crate) text: String,
+}
+
+/// The form of the answer.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ResponseFormat {
+    /// `text`, `json_object` or `json_schema`.
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    /// The schema, for the type `json_schema`.
+    pub(crate) json_schema: Option<NamedSchema>,
+}
+
+/// A JSON schema with its name.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NamedSchema {
+    /// A name, for the client's own use.
+    #[serde(rename = "name")]
+    pub(crate) _name: Option<String>,
+    /// A description, for the client's own use.
+    #[serde(rename = "description")]
+    pub(crate) _description: Option<String>,
+    /// The schema; every answer satisfies it, whatever `strict` says.
+    pub(crate) schema: Option<Value>,
+    /// Answers are always strict.
+    #[serde(rename = "strict")]
+    pub(crate) _strict: Option<bool>,
+}
+
+/// Options of a stream.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StreamOptions {
+    /// Whether a last chunk counts the tokens.
+    #[serde(default)]
+    pub(crate) include_usage: bool,
+}
+
+/// The answer of `/v1/chat/completions`, for the document.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ChatResponse {
+    id: String,
+    object: String,
+    created: u64,
+    model: String,
+    system_fingerprint: String,
+    choices: Vec<Value>,
+    usage: Value,
+}
+
+/// An error.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ErrorBody {
+    error: ErrorObject,
+}
+
+/// What happened and what to do.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ErrorObject {
+    /// What happened, why, and what to do.
+    message: String,
+    /// The class, as OpenAI's API names it.
+    r#type: String,
+    /// The field that it is about.
+    param: Option<String>,
+    /// The stable code, `SPRAT-…`.
+    code: String,
+}
+
+/// One entry of `/v1/models`.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ModelCard {
+    /// The name to use in requests.
+    pub(crate) id: String,
+    /// Always `model`.
+    pub(crate) object: &'static str,
+    /// When its version was made, in seconds since 1970.
+    pub(crate) created: u64,
+    /// Always `sprat`.
+    pub(crate) owned_by: &'static str,
+    /// The version behind the name at present.
+    pub(crate) version: String,
+    /// Further names it answers to.
+    pub(crate) aliases: Vec<String>,
+    /// What it can do: `classify`, `chat`, `embed`.
+    pub(crate) abilities: Vec<&'static str>,
+    /// The labels of a classifier.
+    pub(crate) labels: Vec<String>,
+}
+
+/// The answer of `/v1/models`.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ModelList {
+    /// Always `list`.
+    pub(crate) object: &'static str,
+    /// The models.
+    pub(crate) data: Vec<ModelCard>,
+}
