@@ -5,6 +5,8 @@
 //! what it measured for people and, as its last line, one JSON object
 //! `{"bench", "ours", "peer", "ratio", "unit"}`.
 
+pub mod peak;
+
 use std::path::PathBuf;
 
 /// Prints the closing JSON line: `ours`, `peer` and ours ÷ peer in `unit`; `extra` fields follow.

@@ -84,6 +84,9 @@ pub(crate) enum Command {
     Keys(KeysCommand),
     /// The whole path: check, tune, shrink, bench, choose, release, promote, serve.
     Up(Up),
+    /// Measure one candidate; `bench` runs this in a process for each.
+    #[command(hide = true)]
+    Measure(Measure),
     /// Write the generated reference pages.
     #[command(hide = true)]
     Reference(Reference),
@@ -338,4 +341,13 @@ pub(crate) struct Reference {
     /// Compare instead of writing: a stale page is an error.
     #[arg(long)]
     pub(crate) check: bool,
+}
+
+/// `sprat measure`
+#[derive(Args, Debug)]
+pub(crate) struct Measure {
+    /// The candidate's folder.
+    pub(crate) folder: PathBuf,
+    /// The folder through which texts and results are exchanged.
+    pub(crate) exchange: PathBuf,
 }

@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 use sprat_flow::Done;
+use sprat_report::{Page, Terminal};
 use sprat_task::Error;
 use std::io::{IsTerminal, Write};
 
@@ -29,7 +30,9 @@ impl Printer {
             }
             self.out(&format!("{document:#}\n"));
         } else {
-            self.out(&done.text);
+            if done.page != Page::default() {
+                self.out(&done.page.text(&Terminal::detect()));
+            }
         }
         match &done.refused {
             Some(error) => {

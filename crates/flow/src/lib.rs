@@ -1,1 +1,35 @@
-//! The lifecycle steps as resumable, cached jobs.
+//! The lifecycle steps as resumable, cached jobs; [`Project::up`] is their sequence.
+//!
+//! A [`Project`] is a settings file with its state folder. Every step's result is kept under the
+//! digest of everything that went in, so a step whose inputs have not changed does not run again.
+
+mod answers;
+mod bench;
+mod bundle;
+mod choose;
+mod cloze;
+pub mod codes;
+mod data;
+mod done;
+mod generator;
+mod init;
+mod measure;
+mod predict;
+mod prepare;
+mod project;
+mod pull;
+mod release;
+mod reproduce;
+mod shrink;
+mod step;
+mod tune;
+mod up;
+mod versions;
+
+pub use done::Done;
+pub use generator::LocalClassifier;
+pub use init::{InitOptions, init};
+pub use measure::{Measured, measure, measure_child};
+pub use predict::{Predicted, predict};
+pub use project::{Project, Surroundings};
+pub use pull::{pull, pull_options};

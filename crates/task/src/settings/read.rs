@@ -67,7 +67,11 @@ impl Settings {
         Ok(settings)
     }
 
-    fn check_ranges(&self) -> Result<()> {
+    /// Checks every value against its range; also for settings changed by flags.
+    ///
+    /// # Errors
+    /// [`INVALID`], with the setting.
+    pub fn check_ranges(&self) -> Result<()> {
         let out = |field: &str, what: String| Err(Error::new(&INVALID, what).field(field));
         let name = &self.task.name;
         let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';

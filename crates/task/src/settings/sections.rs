@@ -96,8 +96,6 @@ section! {
         target: String = "label".into(),
         /// A column whose values must not be torn apart by a split, such as a conversation.
         group: Option<String> = None,
-        /// A text put before every input, in place of the one that the model's own files name.
-        prefix: Option<String> = None,
         /// The served model abstains when its calibrated confidence is below this.
         abstain_below: f64 = 0.0,
     }
@@ -226,7 +224,7 @@ section! {
         /// The formats to try: `int8`, `bf16`.
         formats: Vec<String> = vec!["int8".into(), "bf16".into()],
         /// The largest loss of accuracy, as a share of the examples, that counts as unhurt.
-        margin: f64 = 0.01,
+        margin: f64 = 0.02,
         /// The confidence of the intervals that decide.
         confidence: f64 = 0.95,
     }
@@ -237,7 +235,11 @@ section! {
     Release ["release"] {
         /// The alias that `promote` moves and `up` serves.
         alias: String = "production".into(),
-        /// How much worse than the current release the new one may be, as a share of examples.
+        /// `false`: refuse when the new version is shown to be worse than the current one;
+        /// `true`: refuse unless a loss of more than `max_drop` is excluded, which takes many
+        /// test rows.
+        strict: bool = false,
+        /// With `strict`, the loss of accuracy that must be excluded, as a share of examples.
         max_drop: f64 = 0.01,
         /// The confidence of the tests.
         confidence: f64 = 0.95,

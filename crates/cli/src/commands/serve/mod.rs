@@ -1,0 +1,118 @@
+//! `sprat serve`: the registry's models behind the HTTP server.
+
+mod follow;
+mod traces;
+
+use super::Context;
+use crate::args::Serve;
+use follow::Releases;
+use serde_json::json;
+use sprat_flow::{Done, Project};
+use sprat_report::{Page, Terminal};
+use sprat_serve::keys::Keys;
+use sprat_serve::{Config, Models, Source, Table};
+use sprat_task::{Clock, Error, Interrupt, Result, SystemClock};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use traces::Sink;
+
+/// How often the aliases are looked at.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Serves until the process is asked to stop.
+pub(super) fn run(context: &Context, flags: &Serve) -> Result<Done> {
+    let project = context.project(|settings| {
+        if let Some(listen) = &flags.listen {
+            settings.serve.listen.clone_from(listen);
+        }
+    })?;
+    serve(context, project, flags.model.as_deref())
+}
+
+/// The end of `sprat up`: shows its summary, then serves what it promoted.
+pub(super) fn after_up(context: &Context, project: Project, done: &Done) -> Result<Done> {
+    if !context.global.json {
+        // The summary belongs before the server's own lines.
+        print!("{}", done.page.text(&Terminal::detect()));
+    }
+    serve(context, project, None)
+}
+
+fn serve(context: &Context, project: Project, model: Option<&str>) -> Result<Done> {
+    let config = config(&project)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let recorder = traces::recorder(&project, Arc::clone(&clock))?;
+    let json = context.global.json;
+    let interrupt = Interrupt::default();
+    let source = Arc::new(Releases::new(project, model.map(str::to_string)));
+    let revision = source.revision()?;
+    let table = Arc::new(Table::new(source.load(&[])?));
+    let served: Vec<String> = table.list().iter().map(|one| one.version.clone()).collect();
+    let follower = {
+        let (table, source, interrupt) = (table.clone(), source.clone(), interrupt.clone());
+        std::thread::Builder::new()
+            .name("follow".into())
+            .spawn(move || {
+                sprat_serve::follow(&table, source.as_ref(), revision, LOOK, &interrupt);
+            })
+            .map_err(|why| {
+                Error::new(&sprat_serve::codes::START, "the system gives no thread")
+                    .why(why.to_string())
+            })?
+    };
+    let sink = Arc::new(Sink(recorder));
+    let ready = |address: SocketAddr| {
+        if json {
+            // The one document, as soon as there is something to say.
+            let document = json!({
+                "schema": "sprat.serve/1", "address": address.to_string(), "models": served,
+            });
+            println!("{document}");
+        } else {
+            println!("serving {} on http://{address}", served.join(", "));
+            println!("  try: curl -s http://{address}/v1/classify -H 'content-type: application/json' -d '{{\"input\": \"…\"}}'");
+        }
+    };
+    let result = sprat_serve::run(config, table, sink.clone(), clock, &interrupt, ready);
+    interrupt.request();
+    let _ = follower.join();
+    result?;
+    let stats = sink.0.stats();
+    eprintln!("stopped; {} traces, {} dropped", stats.recorded, stats.dropped);
+    Ok(Done::new("sprat.serve/1", json!({ "stopped": true }), Page::default()))
+}
+
+fn config(project: &Project) -> Result<Config> {
+    let serve = &project.settings.serve;
+    let address = address(&serve.listen)?;
+    Ok(Config {
+        address,
+        keys: keys(serve.api_keys.as_ref().map(|path| project.settings.resolve(path)).as_deref())?,
+        body_limit: serve.max_body_bytes,
+        max_inputs: serve.max_inputs,
+        request_timeout: serve.timeout.0,
+        ..Config::default()
+    })
+}
+
+/// Keys from the file of the settings and from the environment, together.
+fn keys(file: Option<&Path>) -> Result<Keys> {
+    let from_file = file.map(Keys::from_file).transpose()?.unwrap_or_default();
+    match std::env::var("SPRAT_API_KEY") {
+        Ok(text) if !text.trim().is_empty() => Ok(from_file.and(Keys::from_text(&text)?)),
+        _ => Ok(from_file),
+    }
+}
+
+fn address(listen: &str) -> Result<SocketAddr> {
+    let wrong = |why: String| {
+        Error::new(&sprat_task::settings::INVALID, format!("`{listen}` is not an address"))
+            .field("serve.listen")
+            .why(why)
+            .help("Write HOST:PORT, such as 127.0.0.1:8080.")
+    };
+    let mut found = listen.to_socket_addrs().map_err(|why| wrong(why.to_string()))?;
+    found.next().ok_or_else(|| wrong("the name has no address".into()))
+}

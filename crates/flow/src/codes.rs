@@ -1,0 +1,163 @@
+//! The error codes of the lifecycle.
+
+use sprat_task::{Code, Kind};
+
+/// A file that would be replaced.
+pub static EXISTS: Code = Code {
+    id: "SPRAT-FLOW-EXISTS",
+    kind: Kind::Failed,
+    summary: "A file that would be written is there already.",
+    remedy: "Name another file, or replace it with --force.",
+};
+
+/// A column can't be found.
+pub static COLUMN: Code = Code {
+    id: "SPRAT-FLOW-COLUMN",
+    kind: Kind::Failed,
+    summary: "A column that the task needs is not in the data, or can't be guessed.",
+    remedy: "Name it with --input, --target or --group, or in sprat.toml under [task].",
+};
+
+/// Writing failed.
+pub static WRITE: Code = Code {
+    id: "SPRAT-FLOW-WRITE",
+    kind: Kind::Failed,
+    summary: "A file of the project could not be written.",
+    remedy: "Check the folder's permissions and the space on its disk, then run the command again.",
+};
+
+/// Reading failed.
+pub static READ: Code = Code {
+    id: "SPRAT-FLOW-READ",
+    kind: Kind::Failed,
+    summary: "A file of the project could not be read, or is not what it should be.",
+    remedy: "Run `sprat doctor`; a step whose files are damaged runs again when .sprat/steps is removed.",
+};
+
+/// The settings name no training data.
+pub static NO_DATA: Code = Code {
+    id: "SPRAT-FLOW-NO-DATA",
+    kind: Kind::Failed,
+    summary: "The settings name no training data.",
+    remedy: "Set `train` under [data] in sprat.toml, or write one with `sprat init FILE`.",
+};
+
+/// The settings name no local candidate.
+pub static NO_BASE: Code = Code {
+    id: "SPRAT-FLOW-NO-BASE",
+    kind: Kind::Failed,
+    summary: "The settings name no local model that could be tuned.",
+    remedy: "Add a [[candidates]] table with a model such as hf:…, pypi:… or file:….",
+};
+
+/// The task's kind is not there yet.
+pub static KIND: Code = Code {
+    id: "SPRAT-FLOW-KIND",
+    kind: Kind::Failed,
+    summary: "This version tunes classification tasks; extraction and generation are not there yet.",
+    remedy: "Set kind = \"classify\" under [task].",
+};
+
+/// Labels are missing.
+pub static LABELS: Code = Code {
+    id: "SPRAT-FLOW-LABELS",
+    kind: Kind::Failed,
+    summary: "The data's labels do not allow training or measuring.",
+    remedy: "Give every class training rows, and use at least two classes; `sprat data check` shows the counts.",
+};
+
+/// A check of the data gate blocks.
+pub static DATA_REFUSED: Code = Code {
+    id: "SPRAT-FLOW-DATA-REFUSED",
+    kind: Kind::Refused,
+    summary: "A check of the data gate blocks the data.",
+    remedy: "Fix the rows that the report names, let `sprat data clean` fix them, or waive the check by name with --waive or data.waive.",
+};
+
+/// No shrunk variant passed.
+pub static SHRINK_REFUSED: Code = Code {
+    id: "SPRAT-FLOW-SHRINK-REFUSED",
+    kind: Kind::Refused,
+    summary: "No smaller variant keeps the tuned skill within the margin.",
+    remedy: "Release the tuned model as it is, widen shrink.margin, or give more validation data so that the interval narrows.",
+};
+
+/// No candidate meets the needs.
+pub static CHOICE_REFUSED: Code = Code {
+    id: "SPRAT-FLOW-CHOICE-REFUSED",
+    kind: Kind::Refused,
+    summary: "No measured candidate meets the needs.",
+    remedy: "The report says which need each candidate misses: tune longer, add a candidate, or relax the need.",
+};
+
+/// The release gate refused.
+pub static RELEASE_REFUSED: Code = Code {
+    id: "SPRAT-FLOW-RELEASE-REFUSED",
+    kind: Kind::Refused,
+    summary: "The release gate refused: the evidence is not enough.",
+    remedy: "The report names the rule that failed and the figure it saw.",
+};
+
+/// A reproduction differs.
+pub static NOT_REPRODUCED: Code = Code {
+    id: "SPRAT-FLOW-NOT-REPRODUCED",
+    kind: Kind::Refused,
+    summary: "Running a version's recipe again gave other bits.",
+    remedy: "Use the code version, the processor features and the data that the version's record names.",
+};
+
+/// The input data of a version is gone.
+pub static INPUTS_GONE: Code = Code {
+    id: "SPRAT-FLOW-INPUTS-GONE",
+    kind: Kind::Failed,
+    summary: "What a version was made from is not on this machine any more.",
+    remedy: "Bring the data or the model back; the message names its digest.",
+};
+
+/// A measuring process failed.
+pub static MEASURE: Code = Code {
+    id: "SPRAT-FLOW-MEASURE",
+    kind: Kind::Failed,
+    summary: "A candidate could not be measured in its own process.",
+    remedy: "The reason is the process's own error; a process killed without one usually ran out of memory.",
+};
+
+/// The doctor found problems.
+pub static UNSOUND: Code = Code {
+    id: "SPRAT-FLOW-UNSOUND",
+    kind: Kind::Refused,
+    summary: "`sprat doctor` found something broken in the store.",
+    remedy: "Do what the report says for each problem; versions that are whole stay usable.",
+};
+
+/// A line of the input of `predict` failed.
+pub static LINES_FAILED: Code = Code {
+    id: "SPRAT-PREDICT-LINES-FAILED",
+    kind: Kind::Failed,
+    summary: "Some lines of the input got no answer.",
+    remedy: "Each has its own error in the output; the other lines are answered.",
+};
+
+/// A line of the input of `predict` is not a request.
+pub static LINE: Code = Code {
+    id: "SPRAT-PREDICT-LINE",
+    kind: Kind::Failed,
+    summary: "A line of the input is not a request.",
+    remedy: "Write one JSON object a line: {\"id\"?, \"text\"} or {\"id\"?, \"messages\"}.",
+};
+
+/// A reference names nothing that can answer.
+pub static REFERENCE: Code = Code {
+    id: "SPRAT-FLOW-REFERENCE",
+    kind: Kind::Failed,
+    summary: "A model reference names nothing that could answer here.",
+    remedy: "Name a release (task, task@alias, task@v3), a tuned model's folder, or a hosted candidate of sprat.toml.",
+};
+
+/// All error codes of this crate.
+pub static ALL: &[&Code] = &[
+    &EXISTS, &COLUMN, &WRITE, &READ, &NO_DATA, &NO_BASE, &KIND, &LABELS, &DATA_REFUSED,
+    &SHRINK_REFUSED, &CHOICE_REFUSED, &RELEASE_REFUSED, &NOT_REPRODUCED, &INPUTS_GONE, &MEASURE,
+    &LINES_FAILED, &LINE, &REFERENCE,
+    &UNSOUND,
+];
