@@ -24,7 +24,7 @@ mod text;
 mod version;
 
 pub use check::{
-    Check, CheckOptions, Finding, Findings, FromModel, LengthLimit, Look, Outcome, RowRef,
+    Check, CheckOptions, Finding, Findings, FromModel, Length, LengthLimit, Look, Outcome, RowRef,
     Severity, check, checks,
 };
 pub use clean::{Action, CleanPolicy, Cleaned, LogEntry, Manifest, ManifestFile, clean};

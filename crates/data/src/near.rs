@@ -139,9 +139,8 @@ impl Sketch {
     fn of(shingles: &[u32]) -> Self {
         let mut least = [u32::MAX; HASHES];
         for shingle in shingles {
-            for at in 0..HASHES {
-                let value = shingle.wrapping_mul(FAMILY.0[at]).wrapping_add(FAMILY.1[at]);
-                least[at] = least[at].min(value);
+            for ((least, a), b) in least.iter_mut().zip(&FAMILY.0).zip(&FAMILY.1) {
+                *least = (*least).min(shingle.wrapping_mul(*a).wrapping_add(*b));
             }
         }
         let mut sketch = Sketch { bands: [0; BANDS], bytes: [0; HASHES] };

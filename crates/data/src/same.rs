@@ -20,8 +20,7 @@ impl SameText {
             let one = |text: &&str| hash(normalized(text).as_bytes());
             texts[rows].iter().map(one).collect::<Vec<u64>>()
         })?;
-        let mut order: Vec<(u64, u32)> =
-            hashes.into_iter().flatten().zip(0..).map(|(hash, row)| (hash, row)).collect();
+        let mut order: Vec<(u64, u32)> = hashes.into_iter().flatten().zip(0..).collect();
         order.sort_unstable();
         // For every row the first row with the same text.
         let mut leader: Vec<u32> = (0..texts.len() as u32).collect();

@@ -347,7 +347,7 @@ mod tests {
 
     #[test]
     fn near_duplicates_are_not_torn_apart() {
-        let mut data = rows(&vec![(0, 0); 60]);
+        let mut data = rows(&[(0, 0); 60]);
         for at in (0..60).step_by(2) {
             let text = format!("the customer {} asks about order {}", at * 7919, at * 104_729);
             data.examples[at].text.clone_from(&text);

@@ -16,7 +16,7 @@ use crate::evidence::Evidence;
 use crate::part::Parts;
 use crate::report::{CheckReport, PartReport, Report, Status, Verdict};
 pub use findings::{Finding, Findings, RowRef};
-pub use options::{CheckOptions, FromModel, LengthLimit, Severity};
+pub use options::{CheckOptions, FromModel, Length, LengthLimit, Severity};
 use sprat_task::{Interrupt, Progress, Result};
 
 /// One thing the gate looks for.

@@ -15,7 +15,7 @@ pub(super) fn find(text: &str, spans: &mut Vec<PersonalSpan>) {
     for found in pattern!(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}").find_iter(text) {
         let before = text[..found.start()].trim_end().to_ascii_lowercase();
         let version = ["v", "version", "release", "."].iter().any(|word| before.ends_with(word));
-        let after = text[found.end()..].as_bytes();
+        let after = &text.as_bytes()[found.end()..];
         let goes_on = matches!(after, [b'.', digit, ..] if digit.is_ascii_digit());
         let address = found.as_str().parse::<Ipv4Addr>();
         let of_somebody = address.is_ok_and(|ip| {

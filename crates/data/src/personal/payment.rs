@@ -40,7 +40,7 @@ pub(super) fn luhn(digits: &[u8]) -> bool {
             if value > 9 { value - 9 } else { value }
         })
         .sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }
 
 /// Account numbers: country, check digits, 11 to 30 characters, in groups of four or bare.

@@ -224,10 +224,11 @@ fn object(value: &Map<String, Value>, line: u64, sink: &Sink<'_>) -> Result<Exam
     let roles = [Some(&options.text), options.label.as_ref(), options.group.as_ref()];
     for name in value.keys() {
         let kept = options.extra.as_ref().is_none_or(|kept| kept.contains(name));
-        if kept && !roles.contains(&Some(name)) {
-            if let Some(cell) = cell(name)? {
-                example.extra.insert(name.clone(), cell.into_owned());
-            }
+        if !kept || roles.contains(&Some(name)) {
+            continue;
+        }
+        if let Some(cell) = cell(name)? {
+            example.extra.insert(name.clone(), cell.into_owned());
         }
     }
     Ok(example)

@@ -120,7 +120,7 @@ impl Sink<'_> {
 
     /// Keeps an example; gives it its row number.
     fn push(&mut self, mut example: Example) -> Result<()> {
-        if self.examples.len() % 4096 == 0 {
+        if self.examples.len().is_multiple_of(4096) {
             self.interrupt.check()?;
         }
         example.row = self.examples.len() as u64 + 1;
