@@ -156,13 +156,16 @@ pub struct GateRecord {
 /// Proof that a gate passed. Only [`Gate::judge`] makes one; it is written as a [`GateRecord`]
 /// and cannot be read back.
 ///
-/// ```compile_fail
-/// let record: sprat_eval::GateRecord = unimplemented!();
-/// let forged = sprat_eval::PassedGate { record };
+/// ```compile_fail,E0451
+/// fn forge(record: sprat_eval::GateRecord) -> sprat_eval::PassedGate {
+///     sprat_eval::PassedGate { record }
+/// }
 /// ```
 ///
-/// ```compile_fail
-/// let forged: sprat_eval::PassedGate = serde_json::from_str("{}").unwrap();
+/// ```compile_fail,E0277
+/// fn forge(text: &str) -> Option<sprat_eval::PassedGate> {
+///     serde_json::from_str(text).ok()
+/// }
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(transparent)]

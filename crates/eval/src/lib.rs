@@ -14,6 +14,7 @@ pub mod codes;
 mod confusion;
 mod cost;
 mod equivalence;
+mod factors;
 mod gate;
 pub mod general;
 mod interval;
