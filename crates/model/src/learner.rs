@@ -6,50 +6,18 @@ use crate::adapter::{Adapter, LoraPair};
 use crate::artefact::{Head, Manifest, Stored, copy_encoder_files};
 use crate::batch::Batch;
 use crate::codes;
-use crate::config::EncoderConfig;
 use crate::encoder::Encoder;
-use crate::family::Part;
+use crate::gradients::{FullWeights, Gradients};
 use crate::named::Named;
 use crate::shrunk::write_encoder;
-use crate::training::{self, EMBEDDING_PLACE, LayerGradients, LayerTape, Noise, Pass, SlotAdapter};
+use crate::training::{self, EMBEDDING_PLACE, LayerGradients, LayerTape, Noise, Pass};
 use crate::training::{SlotAdapters, slices};
-use crate::weights::{EmbeddingWeights, EncoderWeights, LayerWeights, Slot};
-use rand::Rng;
-use sprat_nn::{
-    Embedding, Format, Linear, Lora, LoraGrad, Mat, NormTape, l2_normalize, l2_normalize_backward,
-};
+use crate::tuning::{Tuning, check, fresh_adapters, uniform};
+use crate::weights::Slot;
+use sprat_nn::{Embedding, Mat, NormTape, l2_normalize, l2_normalize_backward};
 use sprat_task::random::stream;
 use sprat_task::{Error, Result};
 use std::path::Path;
-
-/// LoRA's settings.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LoraSettings {
-    /// The rank, at least 1.
-    pub rank: usize,
-    /// Adapters are scaled by `alpha / rank`.
-    pub alpha: f32,
-    /// Dropout on the adapters' inputs; recorded here, applied through [`Noise`].
-    pub dropout: f32,
-    /// Which linear layers get an adapter.
-    pub targets: Vec<Part>,
-    /// The first encoder layer that gets adapters; 0 for all.
-    pub first_layer: usize,
-}
-
-/// What is trained besides the head.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Tuning {
-    /// Nothing.
-    Head,
-    /// LoRA adapters.
-    Lora(LoraSettings),
-    /// All weights from a layer on; with `first_layer` 0 the embedding tables too.
-    Full {
-        /// The first encoder layer that is trained.
-        first_layer: usize,
-    },
-}
 
 /// A model in training.
 #[derive(Debug)]
@@ -60,23 +28,6 @@ pub struct Learner {
     /// Of every layer; empty where nothing is adapted.
     adapters: Vec<[SlotAdapters; 4]>,
     full: Option<FullWeights>,
-}
-
-/// Weights (or their gradients) that are trained as a whole.
-#[derive(Clone, Debug)]
-struct FullWeights {
-    embeddings: Option<EmbeddingWeights>,
-    /// From the first trained layer on.
-    layers: Vec<LayerWeights>,
-}
-
-/// The gradients of everything that is trained. Adding up over several batches is allowed.
-#[derive(Clone, Debug)]
-pub struct Gradients {
-    head: Head,
-    lora: Vec<[Vec<LoraGrad>; 4]>,
-    full: Option<FullWeights>,
-    shape: EncoderConfig,
 }
 
 /// What [`Learner::backward`] needs from [`Learner::forward`].
@@ -392,161 +343,4 @@ impl Learner {
         };
         manifest.write(folder)
     }
-}
-
-impl Gradients {
-    /// Sets all gradients to zero.
-    pub fn clear(&mut self) {
-        self.slices_mut().into_iter().for_each(|slice| slice.fill(0.0));
-    }
-
-    /// All gradients, in the order of [`Learner::parameters`].
-    pub fn slices(&self) -> Vec<&[f32]> {
-        let mut all = vec![&self.head.weight.data[..], &self.head.bias[..]];
-        for own in self.lora.iter().flatten().flatten() {
-            all.extend([&own.a.data[..], &own.b.data[..]]);
-        }
-        if let Some(full) = &self.full {
-            full.visit(0, &self.shape, &mut |_, values| all.push(values));
-        }
-        all
-    }
-
-    /// All gradients, to change (to clip, for instance).
-    pub fn slices_mut(&mut self) -> Vec<&mut [f32]> {
-        let mut all = vec![&mut self.head.weight.data[..], &mut self.head.bias[..]];
-        for own in self.lora.iter_mut().flatten().flatten() {
-            all.extend([&mut own.a.data[..], &mut own.b.data[..]]);
-        }
-        if let Some(full) = &mut self.full {
-            full.visit_mut(&self.shape, &mut |values| all.push(values));
-        }
-        all
-    }
-}
-
-impl FullWeights {
-    /// The weights of an encoder from a layer on.
-    fn of(encoder: &Encoder, first_layer: usize) -> Self {
-        let EncoderWeights { embeddings, mut layers } = encoder.weights();
-        layers.drain(..first_layer);
-        FullWeights { embeddings: (first_layer == 0).then_some(embeddings), layers }
-    }
-
-    fn visit<'a>(
-        &'a self,
-        first: usize,
-        config: &EncoderConfig,
-        visit: crate::named::Visit<'_, 'a>,
-    ) {
-        if let Some(embeddings) = &self.embeddings {
-            embeddings.visit(config, visit);
-        }
-        for (at, layer) in self.layers.iter().enumerate() {
-            layer.visit(first + at, config, visit);
-        }
-    }
-
-    fn visit_mut<'a>(&'a mut self, config: &EncoderConfig, visit: crate::named::VisitMut<'_, 'a>) {
-        if let Some(embeddings) = &mut self.embeddings {
-            embeddings.visit_mut(config, visit);
-        }
-        for layer in &mut self.layers {
-            layer.visit_mut(config, visit);
-        }
-    }
-}
-
-impl Head {
-    /// `pooled·Wᵀ + b`: `[texts, hidden]` to `[texts, labels]`.
-    pub fn logits(&self, pooled: &Mat) -> Mat {
-        Linear::new(self.weight.clone(), Some(self.bias.clone()), Format::F32).forward(pooled)
-    }
-
-    /// Adds the gradients of `head` to this one, which holds gradients; gives the gradient for
-    /// `pooled`.
-    pub fn accumulate(&mut self, head: &Head, pooled: &Mat, dlogits: &Mat) -> Mat {
-        Linear::backward_weight(pooled, dlogits, &mut self.weight, Some(&mut self.bias));
-        Linear::new(head.weight.clone(), None, Format::F32).backward_input(dlogits)
-    }
-
-    /// How many numbers it has.
-    pub fn len(&self) -> usize {
-        self.weight.data.len() + self.bias.len()
-    }
-
-    /// Whether it has no classes.
-    pub fn is_empty(&self) -> bool {
-        self.bias.is_empty()
-    }
-}
-
-fn check(tuning: &Tuning, encoder: &Encoder) -> Result<()> {
-    let layers = encoder.layers.len();
-    let wrong = |field: &str, what: String| Error::new(&codes::ADAPTER, what).field(field);
-    let first = match tuning {
-        Tuning::Head => return Ok(()),
-        Tuning::Lora(settings) => {
-            if settings.rank == 0 || settings.rank > encoder.config.hidden {
-                let what = format!(
-                    "rank {} is not between 1 and the model's width {}",
-                    settings.rank, encoder.config.hidden
-                );
-                return Err(wrong("rank", what));
-            }
-            if settings.targets.is_empty() {
-                return Err(wrong("targets", "no layer is to be adapted".to_owned()));
-            }
-            settings.first_layer
-        }
-        Tuning::Full { first_layer } => {
-            if encoder.format() != Format::F32 {
-                let what = "all weights can be trained only in F32";
-                return Err(Error::new(&codes::CONFIG, what).field("format"));
-            }
-            *first_layer
-        }
-    };
-    if first >= layers {
-        let what = format!("layer {first} does not exist: the model has {layers}");
-        return Err(wrong("first_layer", what));
-    }
-    Ok(())
-}
-
-/// The adapters of one layer as training begins: `A` uniform in ±1/√inputs, which is what PEFT's
-/// `kaiming_uniform_(a=√5)` comes to, and `B` zero.
-fn fresh_adapters(
-    config: &EncoderConfig,
-    tuning: &Tuning,
-    layer: usize,
-    seed: u64,
-) -> [SlotAdapters; 4] {
-    let Tuning::Lora(settings) = tuning else { return Default::default() };
-    Slot::ALL.map(|slot| {
-        let parts = slot.parts().iter().filter(|part| settings.targets.contains(part));
-        let parts = parts.filter(|_| layer >= settings.first_layer);
-        parts
-            .map(|&part| {
-                let (outputs, inputs) = config.linear_shape(part);
-                let name = config.family.linear_name(layer, part);
-                let mut random = stream(seed, &format!("lora {name}"));
-                let bound = 1.0 / (inputs as f32).sqrt();
-                SlotAdapter {
-                    part,
-                    column: Slot::of(part, config).1,
-                    lora: Lora {
-                        a: uniform(&mut random, settings.rank, inputs, bound),
-                        b: Mat::zeros(outputs, settings.rank),
-                        scale: settings.alpha / settings.rank as f32,
-                    },
-                }
-            })
-            .collect()
-    })
-}
-
-fn uniform(random: &mut impl Rng, rows: usize, cols: usize, bound: f32) -> Mat {
-    let draw = |_| (random.random::<f32>() * 2.0 - 1.0) * bound;
-    Mat::new(rows, cols, (0..rows * cols).map(draw).collect())
 }

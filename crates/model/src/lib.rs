@@ -12,6 +12,8 @@ mod config;
 mod encoder;
 mod family;
 pub mod files;
+mod gradients;
+mod head;
 mod layer;
 mod learner;
 mod named;
@@ -20,6 +22,7 @@ mod shrunk;
 pub mod tiny;
 mod tokenizer;
 mod training;
+mod tuning;
 mod weights;
 
 pub use adapter::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, Adapter, LoraPair};
@@ -29,13 +32,15 @@ pub use classifier::{Classifier, Prediction, merged_weights};
 pub use config::EncoderConfig;
 pub use encoder::Encoder;
 pub use family::{EmbeddingNames, Family, FirstPosition, Part, PartNames, SettingNames};
-pub use learner::{Gradients, Learner, LoraSettings, Tape, Tuning};
+pub use gradients::Gradients;
+pub use learner::{Learner, Tape};
 pub use named::Named;
 pub use sentence::SentenceConfig;
 pub use shrunk::write_encoder;
 pub use sprat_nn::{Format, Pooling};
 pub use tokenizer::{Tokenizer, Tokens};
 pub use training::Noise;
+pub use tuning::{LoraSettings, Tuning};
 pub use weights::{
     EmbeddingWeights, EncoderWeights, LayerWeights, LinearWeights, NormWeights, Slot,
 };

