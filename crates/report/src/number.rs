@@ -26,14 +26,14 @@ pub fn significant(x: f64) -> String {
         return "0".to_owned();
     }
     let magnitude = x.abs().log10().floor() as i32;
+    if !(-6..=15).contains(&magnitude) {
+        return format!("{x:.2e}");
+    }
     if magnitude >= 3 {
         let unit = 10f64.powi(magnitude - 2);
         let rounded = (x / unit).round() * unit;
         let sign = if rounded < 0.0 { "-" } else { "" };
         return format!("{sign}{}", count(rounded.abs() as u64));
-    }
-    if magnitude < -6 {
-        return format!("{x:.2e}");
     }
     fixed(x, (2 - magnitude).max(0) as usize)
 }

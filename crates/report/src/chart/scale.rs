@@ -94,8 +94,9 @@ impl Scale {
     pub(crate) fn around(axis: &Axis, values: impl Iterator<Item = f64>) -> Self {
         let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
         for value in values.filter(|v| v.is_finite() && (!axis.log || *v > 0.0)) {
-            low = low.min(value);
-            high = high.max(value);
+            // Kept well inside what the type can hold, so that differences stay finite.
+            low = low.min(value.max(-1e300));
+            high = high.max(value.min(1e300));
         }
         if low > high {
             (low, high) = if axis.log { (1.0, 10.0) } else { (0.0, 1.0) };

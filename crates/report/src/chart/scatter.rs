@@ -75,9 +75,12 @@ impl Scatter {
     }
 
     fn radius(&self, point: &Point) -> f64 {
-        let largest = self.points.iter().filter_map(|p| p.size).fold(0.0, f64::max);
+        let largest =
+            self.points.iter().filter_map(|p| p.size).filter(|s| s.is_finite()).fold(0.0, f64::max);
         match point.size {
-            Some(size) if largest > 0.0 => 4.0 + 9.0 * (size.max(0.0) / largest).sqrt(),
+            Some(size) if largest > 0.0 && size.is_finite() => {
+                4.0 + 9.0 * (size.max(0.0) / largest).sqrt()
+            }
             _ => 5.0,
         }
     }
