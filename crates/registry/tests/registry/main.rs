@@ -1,6 +1,6 @@
 //! The registry from outside: its story, and what it withstands.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may panic as tests do")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
 mod archives;
 mod full_disk;
