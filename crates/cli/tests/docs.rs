@@ -63,7 +63,7 @@ fn the_guide_says_what_the_program_does() {
     let ready = tickets(&minilm);
     sprat(ready.path(), &["up", "--no-serve", "--quiet"]).exits(0);
     let mut pages: Vec<PathBuf> = Vec::new();
-    for folder in ["docs", "docs/practices", "docs/selection"] {
+    for folder in ["docs", "docs/practices", "docs/factors"] {
         if let Ok(entries) = std::fs::read_dir(root().join(folder)) {
             pages.extend(entries.map(|entry| entry.unwrap().path()));
         }

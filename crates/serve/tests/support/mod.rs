@@ -1,5 +1,5 @@
 //! A server over a small made-up model, and a client.
-#![allow(dead_code, reason = "every test file uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "every test file uses its part")]
 
 use serde_json::Value;
 use sprat_infer::{
