@@ -62,13 +62,16 @@ impl Options {
         let mut options = Options { seeds: 3, budget: Span::seconds(720), only: None };
         let arguments: Vec<String> = std::env::args().skip(1).collect();
         for pair in arguments.chunks(2) {
-            let [name, value] = pair else { return Err(failed("an option has no value", &pair[0])) };
+            let [name, value] = pair else {
+                return Err(failed("an option has no value", &pair[0]));
+            };
             match name.as_str() {
                 "--seeds" => {
                     options.seeds = value.parse().map_err(|why| failed("--seeds", why))?;
                 }
                 "--budget" => {
-                    options.budget = value.parse().map_err(|why: String| failed("--budget", why))?;
+                    options.budget =
+                        value.parse().map_err(|why: String| failed("--budget", why))?;
                 }
                 "--only" => options.only = Some(value.clone()),
                 _ => return Err(failed("unknown option", name)),
@@ -218,8 +221,7 @@ fn bench(options: &Options) -> Result<()> {
     let mut extra = json!({ "seeds": options.seeds, "target": 0.925 });
     let mut ours = f64::NAN;
     if asked("few") {
-        let split =
-            |seed| data.split(seed, |_| (PER_CLASS, VALID_PER_CLASS));
+        let split = |seed| data.split(seed, |_| (PER_CLASS, VALID_PER_CLASS));
         let mut means = Vec::new();
         println!("{PER_CLASS} examples a class, mean test accuracy over {} seeds", options.seeds);
         for method in [Method::Head, Method::Lora, Method::Full] {

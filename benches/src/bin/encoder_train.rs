@@ -74,7 +74,11 @@ fn compare() -> Result<()> {
     let f32_peak = peak::f32_flops(threads);
     let bf16_peak = peak::bf16_flops(threads).unwrap_or(f32_peak);
     let gib = 1e9;
-    println!("{threads} threads, peak {:.0} GFLOP/s f32, {:.0} bf16", f32_peak / gib, bf16_peak / gib);
+    println!(
+        "{threads} threads, peak {:.0} GFLOP/s f32, {:.0} bf16",
+        f32_peak / gib,
+        bf16_peak / gib
+    );
     let mut headline = Value::Null;
     for arrangement in ["bucketed", "shuffled"] {
         let batches = write_batches(arrangement)?;
@@ -102,7 +106,11 @@ fn compare() -> Result<()> {
         println!("ours f32  / PEFT f32   {:.2} times the tokens per second", rates[0] / rates[2]);
         println!("ours bf16 / PEFT f32   {:.2}", rates[1] / rates[2]);
         println!("ours bf16 / PEFT bf16  {:.2}", rates[1] / rates[3]);
-        println!("memory: f32 {:.2}, bf16 {:.2} of PEFT's", peaks[0] / peaks[2], peaks[1] / peaks[3]);
+        println!(
+            "memory: f32 {:.2}, bf16 {:.2} of PEFT's",
+            peaks[0] / peaks[2],
+            peaks[1] / peaks[3]
+        );
         headline = json!({
             "ours_f32": rates[0], "ours": rates[1], "peer_f32": rates[2], "peer": rates[3],
             "ratio_f32": rates[0] / rates[2], "ratio_ours_bf16_peer_f32": rates[1] / rates[2],

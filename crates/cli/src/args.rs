@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 /// From labelled text to a small language model that is proven, served, versioned and watched.
 #[derive(Debug, Parser)]
-#[command(name = "sprat", version, max_term_width = 100, propagate_version = true)]
+#[command(name = "sprat", version, max_term_width = 100)]
 pub(crate) struct Cli {
     /// What holds for every command.
     #[command(flatten)]

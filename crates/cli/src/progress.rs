@@ -40,9 +40,10 @@ impl Progress for Terminal {
                 ProgressBar::new(total),
                 format!("{{prefix:<24}} [{{bar:24}}] {counts}  {{eta}} left  {{msg}}"),
             ),
-            None => {
-                (ProgressBar::new_spinner(), format!("{{prefix:<24}} {{spinner}} {{pos}} {unit}  {{msg}}"))
-            }
+            None => (
+                ProgressBar::new_spinner(),
+                format!("{{prefix:<24}} {{spinner}} {{pos}} {unit}  {{msg}}"),
+            ),
         };
         bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(8));
         if let Ok(style) = ProgressStyle::with_template(&template) {

@@ -1,5 +1,12 @@
 //! The contract of the command line: exit codes, JSON, errors with code, place and remedy.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    dead_code,
+    reason = "tests fail by panicking, and each uses its part of the support module"
+)]
+
 mod support;
 
 use std::path::Path;
@@ -83,7 +90,8 @@ fn torn_quotes_latin_1_and_monstrous_cells_are_named_by_line() {
     let huge = format!("text,label\nfine,a\n{},b\n", "x".repeat(10 << 20));
     let huge = project(SETTINGS, huge.as_bytes());
     assert_eq!(error(huge.path(), &["data", "check"], 1)["line"], 3);
-    let missing = project("[task]\ninput = \"txt\"\n[data]\ntrain = \"data.csv\"\n", b"text,label\na,b\n");
+    let missing =
+        project("[task]\ninput = \"txt\"\n[data]\ntrain = \"data.csv\"\n", b"text,label\na,b\n");
     let found = error(missing.path(), &["data", "check"], 1);
     assert!(found["help"].as_str().unwrap().contains("text"), "{found}");
 }
@@ -96,7 +104,8 @@ fn a_leak_into_the_test_part_blocks_with_three_unless_waived_or_fixed() {
     std::fs::write(folder.path().join("test.csv"), leaked).unwrap();
     let found = error(folder.path(), &["data", "check"], 3);
     assert!(found["message"].as_str().unwrap().contains("leakage-exact"), "{found}");
-    let waived = ["data", "check", "--waive", "leakage-exact", "--waive", "leakage-near", "--quiet"];
+    let waived =
+        ["data", "check", "--waive", "leakage-exact", "--waive", "leakage-near", "--quiet"];
     sprat(folder.path(), &waived).exits(0);
     let report = sprat(folder.path(), &["data", "check", "--json", "--quiet"]).exits(3).json();
     let leak = report["checks"].as_array().unwrap().iter().find(|c| c["id"] == "leakage-exact");

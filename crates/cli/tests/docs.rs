@@ -1,6 +1,13 @@
 //! Every `$ sprat …` line of the guide runs, in the order of its page, in a copy of the
 //! support-tickets example, and prints what the page shows. `...` in a page stands for any text.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    dead_code,
+    reason = "tests fail by panicking, and each uses its part of the support module"
+)]
+
 mod support;
 
 use std::path::PathBuf;

@@ -1,6 +1,13 @@
 //! The whole life of a classifier, as a user lives it: the real binary, the real encoder, the
 //! support-tickets example.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    dead_code,
+    reason = "tests fail by panicking, and each uses its part of the support module"
+)]
+
 mod support;
 
 use serde_json::Value;
@@ -115,7 +122,8 @@ fn predict_answers_in_order_and_reports_bad_lines() {
     assert!(lines[0]["confidence"].as_f64().unwrap() > 0.0);
     assert_eq!(lines[1]["error"]["code"], "SPRAT-PREDICT-LINE");
     assert_eq!(lines[2]["model"], "support-tickets@v1");
-    let sum: f64 = lines[0]["scores"].as_object().unwrap().values().map(|p| p.as_f64().unwrap()).sum();
+    let sum: f64 =
+        lines[0]["scores"].as_object().unwrap().values().map(|p| p.as_f64().unwrap()).sum();
     assert!((sum - 1.0).abs() < 1e-3);
 }
 
@@ -168,12 +176,16 @@ fn an_exported_version_answers_the_same_in_another_store() {
     sprat(path, &["export", "v1", "v1.tar", "--quiet"]).exits(0);
     let other = tempfile::tempdir().unwrap();
     std::fs::copy(path.join("v1.tar"), other.path().join("v1.tar")).unwrap();
-    std::fs::write(other.path().join("sprat.toml"), "[task]\nname = \"support-tickets\"\n").unwrap();
+    std::fs::write(other.path().join("sprat.toml"), "[task]\nname = \"support-tickets\"\n")
+        .unwrap();
     sprat(other.path(), &["import", "v1.tar", "--quiet"]).exits(0);
     std::fs::write(other.path().join("in.jsonl"), "{\"text\": \"where is my parcel\"}\n").unwrap();
     std::fs::copy(other.path().join("in.jsonl"), path.join("in.jsonl")).unwrap();
     let answer = |folder: &Path| {
-        let done = sprat(folder, &["predict", "--model", "support-tickets@v1", "--quiet", "--input", "in.jsonl"]);
+        let done = sprat(
+            folder,
+            &["predict", "--model", "support-tickets@v1", "--quiet", "--input", "in.jsonl"],
+        );
         let line: Value = serde_json::from_str(done.exits(0).out.lines().next().unwrap()).unwrap();
         (line["label"].clone(), line["scores"].clone())
     };

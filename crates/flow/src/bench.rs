@@ -240,8 +240,7 @@ impl Project {
         let shrunk = self.shrunk(&tuned, &prepared)?;
         let current = self.current_name()?;
         let versions: Vec<String> = current.iter().chain(more).cloned().collect();
-        let record =
-            self.benched(&prepared, &tuned, &shrunk, &versions, current.as_deref())?;
+        let record = self.benched(&prepared, &tuned, &shrunk, &versions, current.as_deref())?;
         let mut page = record.value.bench.page();
         for (model, why) in &record.value.unmeasured {
             page = page.verdict(Tone::Warn, format!("{model} was not measured: {why}"));

@@ -156,8 +156,23 @@ pub static REFERENCE: Code = Code {
 
 /// All error codes of this crate.
 pub static ALL: &[&Code] = &[
-    &EXISTS, &COLUMN, &WRITE, &READ, &NO_DATA, &NO_BASE, &KIND, &LABELS, &DATA_REFUSED,
-    &SHRINK_REFUSED, &CHOICE_REFUSED, &RELEASE_REFUSED, &NOT_REPRODUCED, &INPUTS_GONE, &MEASURE,
-    &LINES_FAILED, &LINE, &REFERENCE,
+    &EXISTS,
+    &COLUMN,
+    &WRITE,
+    &READ,
+    &NO_DATA,
+    &NO_BASE,
+    &KIND,
+    &LABELS,
+    &DATA_REFUSED,
+    &SHRINK_REFUSED,
+    &CHOICE_REFUSED,
+    &RELEASE_REFUSED,
+    &NOT_REPRODUCED,
+    &INPUTS_GONE,
+    &MEASURE,
+    &LINES_FAILED,
+    &LINE,
+    &REFERENCE,
     &UNSOUND,
 ];

@@ -4,64 +4,19 @@ use crate::project::is_hosted;
 use crate::{Project, bundle, codes};
 use sprat_hub::ModelRef;
 use sprat_infer::remote::{Prices, Remote, Settings};
-use sprat_infer::{
-    Embedding, EncoderEngine, Generator, Limits, Scored, TextClassifier, TextEmbedder,
-};
+use sprat_infer::{EncoderEngine, Generator, Limits};
 use sprat_model::Classifier;
 use sprat_task::settings::Candidate;
 use sprat_task::{Error, Result};
 use std::path::Path;
 use std::sync::Arc;
 
-/// A classifier on this machine.
-pub struct LocalClassifier(Classifier);
-
-impl LocalClassifier {
-    /// Opens a bundle: a version's checkout, or a tuned model's folder with its base.
-    ///
-    /// # Errors
-    /// Those of the classifier.
-    pub fn open(folder: &Path) -> Result<Self> {
-        bundle::open(folder).map(LocalClassifier)
-    }
-
-    /// The model itself.
-    pub fn classifier(&self) -> &Classifier {
-        &self.0
-    }
-}
-
-impl TextClassifier for LocalClassifier {
-    fn labels(&self) -> &[String] {
-        self.0.labels()
-    }
-
-    fn classify(&self, texts: &[&str]) -> Result<Vec<Scored>> {
-        let predictions = self.0.predict(texts)?;
-        let scored = |p: sprat_model::Prediction| Scored {
-            probabilities: p.probabilities,
-            tokens: p.tokens,
-            cut: p.cut,
-        };
-        Ok(predictions.into_iter().map(scored).collect())
-    }
-}
-
-impl TextEmbedder for LocalClassifier {
-    fn dimensions(&self) -> usize {
-        self.0.encoder().config().hidden
-    }
-
-    fn embed(&self, texts: &[&str]) -> Result<Vec<Embedding>> {
-        let tokens = self.0.encoder().tokenizer().encode_all(texts)?;
-        let vectors = self.0.encoder().embed_tokens(&tokens);
-        let rows = vectors.data.chunks_exact(vectors.cols.max(1));
-        let embedding = |(row, tokens): (&[f32], &sprat_model::Tokens)| Embedding {
-            vector: row.to_vec(),
-            tokens: tokens.ids.len(),
-        };
-        Ok(rows.zip(&tokens).map(embedding).collect())
-    }
+/// Opens a bundle: a version's checkout, or a model's folder that needs nothing outside itself.
+///
+/// # Errors
+/// Those of the classifier.
+pub fn open_bundle(folder: &Path) -> Result<Classifier> {
+    bundle::open(folder)
 }
 
 impl Project {
@@ -106,7 +61,7 @@ impl Project {
     }
 
     fn local(&self, name: &str, folder: &Path) -> Result<Arc<dyn Generator>> {
-        let model = Arc::new(LocalClassifier::open(folder)?);
+        let model = Arc::new(bundle::open(folder)?);
         Ok(Arc::new(EncoderEngine::start(name, model, self.limits())?))
     }
 

@@ -111,11 +111,13 @@ fn name_of(folder: &Path) -> String {
 /// The data's path as seen from the settings file.
 fn relative(path: &Path, folder: &Path) -> PathBuf {
     match (path.canonicalize(), folder.canonicalize()) {
-        (Ok(path), Ok(folder)) => {
-            path.strip_prefix(&folder).map(Path::to_path_buf).unwrap_or(path)
-        }
+        (Ok(path), Ok(folder)) => path.strip_prefix(&folder).map(Path::to_path_buf).unwrap_or(path),
         (Ok(absolute), Err(_)) if folder.as_os_str().is_empty() => {
-            if path.is_relative() { path.to_path_buf() } else { absolute }
+            if path.is_relative() {
+                path.to_path_buf()
+            } else {
+                absolute
+            }
         }
         _ => path.to_path_buf(),
     }

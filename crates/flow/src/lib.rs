@@ -27,7 +27,7 @@ mod up;
 mod versions;
 
 pub use done::Done;
-pub use generator::LocalClassifier;
+pub use generator::open_bundle;
 pub use init::{InitOptions, init};
 pub use measure::{Measured, measure, measure_child};
 pub use predict::{Predicted, predict};

@@ -2,9 +2,8 @@
 //! memory. Runs in a process of its own (`sprat measure`), so that the peak memory is the
 //! candidate's alone.
 
-use crate::generator::LocalClassifier;
 use crate::project::{read_json, write_json};
-use crate::{Project, codes};
+use crate::{Project, bundle, codes};
 use serde::{Deserialize, Serialize};
 use sprat_infer::{EncoderEngine, Generator, Limits, Request};
 use sprat_task::{Error, Result};
@@ -37,14 +36,14 @@ pub struct Measured {
 /// # Errors
 /// Those of the model.
 pub fn measure(folder: &Path, texts: &[String]) -> Result<Measured> {
-    let model = Arc::new(LocalClassifier::open(folder)?);
+    let model = Arc::new(bundle::open(folder)?);
     let all: Vec<&str> = texts.iter().map(String::as_str).collect();
     // Once over a few texts, so that lazily made buffers do not count.
-    model.classifier().predict(&all[..all.len().min(32)])?;
+    model.predict(&all[..all.len().min(32)])?;
     let started = Instant::now();
-    let predictions = model.classifier().predict(&all)?;
+    let predictions = model.predict(&all)?;
     let texts_per_second = texts.len() as f64 / started.elapsed().as_secs_f64().max(1e-9);
-    let labels = model.classifier().labels().to_vec();
+    let labels = model.labels().to_vec();
     let engine = EncoderEngine::start("measured", model, Limits::default())?;
     let mut latencies_ms = Vec::new();
     for text in texts.iter().cycle().take(TIMED.min(texts.len() * 4)) {

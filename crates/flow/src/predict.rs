@@ -61,9 +61,11 @@ pub fn predict(
                 continue;
             }
             let (id, request) = parse(&raw, number, input)?;
-            let submitted = request.and_then(|request| submit(model, request, &mut window, |done| {
-                write_line(model, abstain_below, done, output, &mut counts)
-            }));
+            let submitted = request.and_then(|request| {
+                submit(model, request, &mut window, |done| {
+                    write_line(model, abstain_below, done, output, &mut counts)
+                })
+            });
             window.push_back((id, submitted));
         }
         while window.len() > if over { 0 } else { WINDOW } {
@@ -204,7 +206,7 @@ mod tests {
         fn classify(&self, texts: &[&str]) -> Result<Vec<Scored>> {
             let score = |text: &&str| {
                 let long = if text.len() > 5 { 0.9 } else { 0.2 };
-                Scored { probabilities: vec![long, 1.0 - long], tokens: text.len() }
+                Scored { probabilities: vec![long, 1.0 - long], tokens: text.len(), cut: 0 }
             };
             Ok(texts.iter().map(score).collect())
         }

@@ -240,7 +240,11 @@ impl Project {
                     digest_of(parts.validation),
                     split.test_digest(),
                 ])),
-                rows: [parts.train.len(), parts.validation.map_or(0, Dataset::len), split.test_rows()],
+                rows: [
+                    parts.train.len(),
+                    parts.validation.map_or(0, Dataset::len),
+                    split.test_rows(),
+                ],
                 labels,
                 notes: split.notes.clone(),
                 report: made.report,

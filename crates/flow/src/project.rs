@@ -75,8 +75,10 @@ impl Project {
     pub(crate) fn classifies(&self) -> Result<()> {
         match self.settings.task.kind {
             TaskKind::Classify => Ok(()),
-            _ => Err(Error::new(&codes::KIND, "this kind of task is not there yet")
-                .field("task.kind")),
+            _ => {
+                Err(Error::new(&codes::KIND, "this kind of task is not there yet")
+                    .field("task.kind"))
+            }
         }
     }
 
@@ -132,7 +134,8 @@ mod tests {
 
     #[test]
     fn a_short_name_is_the_last_part_of_the_reference() {
-        let name = |model: &str| short_name(&Candidate { model: model.into(), ..Default::default() });
+        let name =
+            |model: &str| short_name(&Candidate { model: model.into(), ..Default::default() });
         assert_eq!(name("hf:org/name@main"), "name");
         assert_eq!(name("pypi:package==1.0"), "package");
         assert_eq!(name("openai:gpt-large"), "gpt-large");

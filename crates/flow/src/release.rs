@@ -170,10 +170,7 @@ impl Project {
         let released = self.registry.release(
             &Release {
                 task: self.task(),
-                base: Base {
-                    reference: tuned.base.reference.clone(),
-                    digest: tuned.base.digest,
-                },
+                base: Base { reference: tuned.base.reference.clone(), digest: tuned.base.digest },
                 data: prepared.data,
                 split: prepared.split,
                 settings: self.recorded_settings(subject)?,
@@ -218,9 +215,10 @@ impl Project {
             resources: &Resources::default(),
         };
         let mut bench = bench(&setup, &[entry])?;
-        bench.candidates.pop().ok_or_else(|| {
-            Error::new(&codes::RELEASE_REFUSED, "the candidate was not scored")
-        })
+        bench
+            .candidates
+            .pop()
+            .ok_or_else(|| Error::new(&codes::RELEASE_REFUSED, "the candidate was not scored"))
     }
 
     /// The version behind the release alias.

@@ -230,8 +230,7 @@ fn variant(
 /// For each question 1 where the model is right, else 0.
 fn right(model: &Classifier, questions: &Questions) -> Result<Vec<f64>> {
     let texts: Vec<&str> = questions.texts.iter().map(String::as_str).collect();
-    let rows: Vec<Vec<f32>> =
-        model.predict(&texts)?.into_iter().map(|p| p.probabilities).collect();
+    let rows: Vec<Vec<f32>> = model.predict(&texts)?.into_iter().map(|p| p.probabilities).collect();
     let given = Given::of(model.labels(), &rows, &questions.labels);
     let score = |(gold, predicted)| f64::from(u8::from(gold == predicted));
     Ok(questions.gold.iter().zip(&given.predicted).map(score).collect())
@@ -240,7 +239,8 @@ fn right(model: &Classifier, questions: &Questions) -> Result<Vec<f64>> {
 fn page(shrunk: &Stepped<ShrinkRecord>) -> Page {
     let evidence: Vec<Retention> =
         shrunk.value.variants.iter().map(|variant| variant.retention.clone()).collect();
-    let mut sizes = Table::new("Sizes", &["variant", "size", "of the tuned model"]).numeric(&[1, 2]);
+    let mut sizes =
+        Table::new("Sizes", &["variant", "size", "of the tuned model"]).numeric(&[1, 2]);
     let full = shrunk.value.full_bytes;
     sizes.push(["tuned".to_string(), number::bytes(full), String::new()]);
     for variant in &shrunk.value.variants {

@@ -42,11 +42,7 @@ pub(crate) struct Base {
 
 impl Base {
     fn of(candidate: &Candidate, pulled: &Pulled) -> Self {
-        Base {
-            reference: candidate.model.clone(),
-            digest: pulled.digest,
-            dir: pulled.dir.clone(),
-        }
+        Base { reference: candidate.model.clone(), digest: pulled.digest, dir: pulled.dir.clone() }
     }
 
     fn for_manifest(&self) -> BaseModel {
@@ -81,8 +77,12 @@ impl Project {
         candidate: &Candidate,
         prepared: &Prepared,
     ) -> Result<Stepped<TuneRecord>> {
-        let recipe =
-            Tune { method: Method::Head, budget: None, learning_rate: None, ..self.settings.tune.clone() };
+        let recipe = Tune {
+            method: Method::Head,
+            budget: None,
+            learning_rate: None,
+            ..self.settings.tune.clone()
+        };
         self.trained(candidate, &recipe, prepared)
     }
 
@@ -188,7 +188,7 @@ fn page(tuned: &Stepped<TuneRecord>) -> Page {
         (
             "validation accuracy".into(),
             format!(
-                "{} (frozen head {}, {} points)",
+                "{} (frozen head {}, {})",
                 number::percent(outcome.validation.accuracy),
                 number::percent(outcome.frozen_head.accuracy),
                 number::points(gain),

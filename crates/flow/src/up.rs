@@ -148,14 +148,15 @@ impl Project {
             .table(gate.table())
             .facts([("reports", self.reports().display().to_string())]);
         let page = match &made.choice.winner() {
-            Some(winner) if winner.measured.name != self.subject_name(made) => page.verdict(
-                Tone::Warn,
-                format!(
-                    "`sprat choose` recommends {}; released is {}. The choice report says why.",
-                    winner.measured.name,
-                    self.subject_name(made)
+            Some(winner) if !winner.measured.name.starts_with(&self.tuned_name(made)) => page
+                .verdict(
+                    Tone::Warn,
+                    format!(
+                        "`sprat choose` recommends {}; released is {}. The choice report says why.",
+                        winner.measured.name,
+                        self.subject_name(made)
+                    ),
                 ),
-            ),
             _ => page,
         };
         self.write_reports(made, &page)?;
@@ -173,12 +174,17 @@ impl Project {
         Ok(Done::new("sprat.up/1", body, page))
     }
 
+    /// How the tuned model and its variants are called in the benchmark.
+    fn tuned_name(&self, made: &Made) -> String {
+        format!("{} tuned", made.tuned.value.name)
+    }
+
     /// The released candidate's name in the benchmark.
     fn subject_name(&self, made: &Made) -> String {
-        let tuned = &made.tuned.value.name;
+        let tuned = self.tuned_name(made);
         match made.shrunk.winner() {
-            Some(winner) => format!("{tuned} tuned {}", name(winner.stored)),
-            None => format!("{tuned} tuned"),
+            Some(winner) => format!("{tuned} {}", name(winner.stored)),
+            None => tuned,
         }
     }
 
@@ -190,7 +196,11 @@ impl Project {
             if fresh || !file.exists() { page.write(&file) } else { Ok(()) }
         };
         let fresh = !made.bench.skipped;
-        write("data-check.html", &made.prepared.step.value.report.page(crate::data::LISTED_ON_PAGE), !made.prepared.step.skipped)?;
+        write(
+            "data-check.html",
+            &made.prepared.step.value.report.page(crate::data::LISTED_ON_PAGE),
+            !made.prepared.step.skipped,
+        )?;
         write("bench.html", &made.bench.value.bench.page(), fresh)?;
         write("choose.html", &made.choice.page(), fresh)?;
         write("release.html", &made.release.value.gate.page(), !made.release.skipped)?;
@@ -218,7 +228,7 @@ impl Project {
             (
                 "2 fine-tune first",
                 format!(
-                    "frozen head {} → tuned {} on validation ({} points)",
+                    "frozen head {} → tuned {} on validation ({})",
                     number::percent(outcome.frozen_head.accuracy),
                     number::percent(outcome.validation.accuracy),
                     number::points(gain),
@@ -251,7 +261,11 @@ impl Project {
             ("9 verify quantization", shrink_line(&made.shrunk)),
             (
                 "10 version everything",
-                format!("v{}, artefact {}", made.release.value.version, made.release.value.gate.subject.short()),
+                format!(
+                    "v{}, artefact {}",
+                    made.release.value.version,
+                    made.release.value.gate.subject.short()
+                ),
             ),
         ]
     }

@@ -1,6 +1,6 @@
 //! Model references: fetching, pinning by digest and the local model cache.
 //!
-//! [`pull`] brings the files of a [`ModelRef`] into a local [`Cache`], whole or not at all, with
+//! [`pull()`] brings the files of a [`ModelRef`] into a local [`Cache`], whole or not at all, with
 //! the SHA-256 digest of every file on record; [`find`] looks only at what is already here. The
 //! same files have the same digest, whether they came from a hub, from a wheel or from a folder.
 

@@ -28,7 +28,7 @@ pub struct Manifest {
     pub format: u32,
     /// The reference that was pulled.
     pub reference: ModelRef,
-    /// The digest over all files: see [`digest_of`].
+    /// The digest over all files: see `digest_of`.
     pub digest: Digest,
     /// The hub's commit, or the SHA-256 of the wheel.
     pub resolved: Option<String>,

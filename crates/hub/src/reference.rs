@@ -45,7 +45,7 @@ pub enum ModelRef {
 }
 
 impl ModelRef {
-    /// Whether the model has files that [`crate::pull`] can bring.
+    /// Whether the model has files that [`crate::pull()`] can bring.
     pub fn is_pullable(&self) -> bool {
         matches!(self, ModelRef::Hub { .. } | ModelRef::Wheel { .. } | ModelRef::Path(_))
     }

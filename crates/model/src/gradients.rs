@@ -30,7 +30,7 @@ impl Gradients {
         self.slices_mut().into_iter().for_each(|slice| slice.fill(0.0));
     }
 
-    /// All gradients, in the order of [`Learner::parameters`].
+    /// All gradients, in the order of [`crate::Learner::parameters`].
     pub fn slices(&self) -> Vec<&[f32]> {
         let mut all = vec![&self.head.weight.data[..], &self.head.bias[..]];
         for own in self.lora.iter().flatten().flatten() {

@@ -1,4 +1,5 @@
 //! OpenAI's protocol over real sockets.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 

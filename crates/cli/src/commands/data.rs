@@ -15,9 +15,7 @@ pub(super) fn run(context: &Context, command: &DataCommand) -> Result<Done> {
             };
             context.project(waive)?.data_check(flags.html.as_deref())
         }
-        DataCommand::Clean(flags) => {
-            context.project(|s| overrides::clean(s, flags))?.data_clean()
-        }
+        DataCommand::Clean(flags) => context.project(|s| overrides::clean(s, flags))?.data_clean(),
         DataCommand::Split => context.plain_project()?.data_split(),
     }
 }

@@ -18,7 +18,8 @@ pub(super) fn run(context: &Context, flags: &Predict) -> Result<Done> {
     let abstain = project.settings.task.abstain_below;
     let mut input: Box<dyn BufRead> = match &flags.input {
         Some(path) => Box::new(BufReader::new(
-            File::open(path).map_err(|why| Error::io(&codes::INPUT, "open the input", path, &why))?,
+            File::open(path)
+                .map_err(|why| Error::io(&codes::INPUT, "open the input", path, &why))?,
         )),
         None => Box::new(BufReader::new(std::io::stdin())),
     };

@@ -5,34 +5,34 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// What a run of `sprat` gave.
-pub struct Run {
-    pub code: i32,
-    pub out: String,
-    pub err: String,
+pub(crate) struct Run {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Run {
     /// The JSON document on standard output.
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.out)
             .unwrap_or_else(|error| panic!("no JSON ({error}):\n{}\n{}", self.out, self.err))
     }
 
     /// Fails the test with both streams unless the exit code is as expected.
     #[track_caller]
-    pub fn exits(self, code: i32) -> Self {
+    pub(crate) fn exits(self, code: i32) -> Self {
         assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.out, self.err);
         self
     }
 }
 
 /// `sprat` in a folder, away from the user's own caches.
-pub fn sprat(folder: &Path, args: &[&str]) -> Run {
+pub(crate) fn sprat(folder: &Path, args: &[&str]) -> Run {
     run(command(folder).args(args))
 }
 
 /// The prepared command, for tests that set more.
-pub fn command(folder: &Path) -> Command {
+pub(crate) fn command(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sprat"));
     command
         .current_dir(folder)
@@ -44,7 +44,7 @@ pub fn command(folder: &Path) -> Command {
 }
 
 /// Runs a command to its end.
-pub fn run(command: &mut Command) -> Run {
+pub(crate) fn run(command: &mut Command) -> Run {
     let Output { status, stdout, stderr } = command.output().unwrap();
     Run {
         code: status.code().unwrap_or(-1),
@@ -54,17 +54,17 @@ pub fn run(command: &mut Command) -> Run {
 }
 
 /// The repository's root.
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
 /// The model cache that the tests share.
-pub fn home() -> PathBuf {
+pub(crate) fn home() -> PathBuf {
     root().join(".cache/home")
 }
 
 /// The MiniLM encoder; says loudly when it is missing.
-pub fn minilm() -> Option<PathBuf> {
+pub(crate) fn minilm() -> Option<PathBuf> {
     let path = std::env::var_os("SPRAT_MINILM")
         .map(PathBuf::from)
         .unwrap_or_else(|| root().join(".cache/models/minilm"));
@@ -76,7 +76,7 @@ pub fn minilm() -> Option<PathBuf> {
 }
 
 /// A copy of the support-tickets example whose only candidate is the local MiniLM folder.
-pub fn tickets(minilm: &Path) -> tempfile::TempDir {
+pub(crate) fn tickets(minilm: &Path) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let example = root().join("examples/support-tickets");
     for file in ["tickets.csv", "tickets-test.csv", "new.jsonl"] {
@@ -91,7 +91,7 @@ pub fn tickets(minilm: &Path) -> tempfile::TempDir {
 }
 
 /// Copies a folder with everything in it.
-pub fn copy_folder(from: &Path, to: &Path) {
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

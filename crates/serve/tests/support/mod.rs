@@ -1,5 +1,6 @@
 //! A server over a small made-up model, and a client.
 #![allow(dead_code, unreachable_pub, reason = "every test file uses its part")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use serde_json::Value;
 use sprat_infer::{

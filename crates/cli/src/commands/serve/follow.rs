@@ -1,6 +1,6 @@
 //! What is served: the promoted release, followed as its alias moves, or one fixed model.
 
-use sprat_flow::{LocalClassifier, Project};
+use sprat_flow::Project;
 use sprat_infer::{EncoderEmbedder, EncoderEngine, Generator};
 use sprat_serve::{Served, Source};
 use sprat_task::{Result, Timestamp};
@@ -81,7 +81,7 @@ impl Source for Releases {
         if let Some(same) = present.iter().find(|served| served.version == target.name) {
             return Ok(vec![Arc::clone(same)]);
         }
-        let model = Arc::new(LocalClassifier::open(&target.folder)?);
+        let model = Arc::new(sprat_flow::open_bundle(&target.folder)?);
         let limits = project.limits();
         let embedder = EncoderEmbedder::start(&*target.name, model.clone(), limits)?;
         let generator: Arc<dyn Generator> =

@@ -16,7 +16,6 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use traces::Sink;
 
 /// How often the aliases are looked at.
 const LOOK: Duration = Duration::from_millis(250);
@@ -62,7 +61,7 @@ fn serve(context: &Context, project: Project, model: Option<&str>) -> Result<Don
                     .why(why.to_string())
             })?
     };
-    let sink = Arc::new(Sink(recorder));
+    let recorder = Arc::new(recorder);
     let ready = |address: SocketAddr| {
         if json {
             // The one document, as soon as there is something to say.
@@ -72,14 +71,16 @@ fn serve(context: &Context, project: Project, model: Option<&str>) -> Result<Don
             println!("{document}");
         } else {
             println!("serving {} on http://{address}", served.join(", "));
-            println!("  try: curl -s http://{address}/v1/classify -H 'content-type: application/json' -d '{{\"input\": \"…\"}}'");
+            println!(
+                "  try: curl -s http://{address}/v1/classify -H 'content-type: application/json' -d '{{\"input\": \"…\"}}'"
+            );
         }
     };
-    let result = sprat_serve::run(config, table, sink.clone(), clock, &interrupt, ready);
+    let result = sprat_serve::run(config, table, recorder.clone(), clock, &interrupt, ready);
     interrupt.request();
     let _ = follower.join();
     result?;
-    let stats = sink.0.stats();
+    let stats = recorder.stats();
     eprintln!("stopped; {} traces, {} dropped", stats.recorded, stats.dropped);
     Ok(Done::new("sprat.serve/1", json!({ "stopped": true }), Page::default()))
 }
