@@ -146,15 +146,10 @@ fn a_second_release_is_promoted_under_a_running_server_and_rolled_back() {
     assert_eq!(status, 200, "{first}");
     // Another seed gives another model of the same task.
     let settings = std::fs::read_to_string(path.join("sprat.toml")).unwrap();
-    let settings = settings + "\n[tune]\nseed = 7\nmethod = \"head\"\n";
+    let settings = settings.replace("min_quality      = 0.70", "min_quality      = 0.10")
+        + "\n[tune]\nseed = 7\nmethod = \"head\"\n\n[release]\nconfidence = 0.9999\n";
     std::fs::write(path.join("sprat.toml"), settings).unwrap();
-    let released = sprat(path, &["release", "--quiet", "--json"]);
-    assert!([0, 3].contains(&released.code), "{}", released.err);
-    if released.code == 3 {
-        // A frozen head may be shown to be worse than the tuned model: the gate's work.
-        assert!(released.err.contains("SPRAT-FLOW-RELEASE-REFUSED"));
-        return;
-    }
+    sprat(path, &["release", "--quiet"]).exits(0);
     sprat(path, &["promote", "v2", "--quiet", "-m", "trial"]).exits(0);
     let begun = std::time::Instant::now();
     while !version().contains("v2") {

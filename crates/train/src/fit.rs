@@ -196,7 +196,7 @@ impl Run<'_> {
             seconds: counters.seconds,
         });
         let better = counters.best.is_none_or(|best| metrics.better_than(&best.metrics));
-        if metrics.refined_loss.is_finite() && better {
+        if metrics.brier.is_finite() && better {
             counters.best = Some(Best { step: counters.step, metrics });
             counters.worse = 0;
             let mut values = state.best.iter_mut();

@@ -76,8 +76,7 @@ fn path(
         progress.advance(1);
         progress.note(&format!("validation accuracy {:.4}", metrics.accuracy));
         // Weaker regularization only follows the training part closer from here on.
-        if best.as_ref().is_some_and(|best| metrics.refined_loss > 1.1 * best.metrics.refined_loss)
-        {
+        if best.as_ref().is_some_and(|best| metrics.brier > 1.02 * best.metrics.brier) {
             break;
         }
     }

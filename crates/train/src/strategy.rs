@@ -116,7 +116,7 @@ fn best<'a>(trials: impl Iterator<Item = &'a Trial>) -> Option<&'a Trial> {
 
 /// Better trials first; the earlier of equals, since sorting and `min_by` are stable.
 fn order(a: &Trial, b: &Trial) -> std::cmp::Ordering {
-    let score = |trial: &Trial| trial.metrics.map_or(f64::INFINITY, |found| found.refined_loss);
+    let score = |trial: &Trial| trial.metrics.map_or(f64::INFINITY, |found| found.brier);
     score(a).total_cmp(&score(b))
 }
 
@@ -128,11 +128,12 @@ mod tests {
     fn play(recipe: &Recipe, loss: impl Fn(&Settings) -> Option<f64>) -> Vec<Trial> {
         let mut trials = Vec::new();
         while let Some(settings) = next(recipe, &trials) {
-            let metrics = loss(&settings).map(|refined_loss| Metrics {
+            let metrics = loss(&settings).map(|brier| Metrics {
                 accuracy: 0.5,
                 macro_f1: 0.5,
-                loss: refined_loss,
-                refined_loss,
+                loss: brier,
+                refined_loss: brier,
+                brier,
                 temperature: 1.0,
             });
             trials.push(Trial { settings, metrics, seconds: 1.0, cut: false });

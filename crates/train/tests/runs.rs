@@ -122,7 +122,7 @@ fn every_method_learns_and_leaves_a_classifier_that_opens() {
         // The encoder is random: a head alone beats chance, the others find the words.
         let least = if method == Method::Head { 0.45 } else { 0.8 };
         assert!(outcome.validation.accuracy > least, "{name}: {:?}", outcome.validation);
-        assert!(outcome.validation.refined_loss <= outcome.frozen_head.refined_loss + 0.02);
+        assert!(outcome.validation.brier <= outcome.frozen_head.brier + 0.02);
         assert_eq!(Outcome::read(&bench.path(&name)).unwrap(), outcome);
         let base = bench.path("base");
         let folder = bench.path(&name).join(MODEL_FOLDER);

@@ -79,7 +79,7 @@ pub(crate) fn minilm() -> Option<PathBuf> {
 pub(crate) fn tickets(minilm: &Path) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let example = root().join("examples/support-tickets");
-    for file in ["tickets.csv", "tickets-test.csv", "new.jsonl"] {
+    for file in ["tickets.csv", "tickets-test.csv"] {
         std::fs::copy(example.join(file), folder.path().join(file)).unwrap();
     }
     let settings = std::fs::read_to_string(example.join("sprat.toml")).unwrap();
