@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 const MEMORY: usize = 10;
 
 /// Minimizes `function` from `start`: it gets a point and a buffer for the gradient there, and
-/// returns the value. Stops when the gradient's largest entry is at most `tolerance`, when no step
-/// improves, or after `iterations`.
+/// returns the value. Stops when a step improves the value by less than the share `tolerance` of
+/// it, when none improves it, or after `iterations`.
 ///
 /// Nocedal & Wright, "Numerical Optimization" (2nd ed.), algorithms 7.4 (two-loop recursion) and
 /// 7.5, with a backtracking line search under the Armijo condition; a pair enters the memory only
@@ -23,30 +23,30 @@ pub(crate) fn minimize<E>(
     let mut value = function(&point, &mut gradient)?;
     let mut pairs: VecDeque<Pair> = VecDeque::with_capacity(MEMORY);
     for _ in 0..iterations {
-        if gradient.iter().all(|slope| slope.abs() <= tolerance) || !value.is_finite() {
+        let steepness = dot(&gradient, &gradient).sqrt();
+        if steepness == 0.0 || !steepness.is_finite() || !value.is_finite() {
             break;
         }
         let direction = direction(&gradient, &pairs);
         let slope = dot(&direction, &gradient);
         // The very first direction has no scale yet: begin with a step of length one.
-        let mut length =
-            if pairs.is_empty() { 1.0 / dot(&gradient, &gradient).sqrt() } else { 1.0 };
+        let mut length = if pairs.is_empty() { 1.0 / steepness } else { 1.0 };
         let mut next = vec![0.0; point.len()];
         let mut next_gradient = vec![0.0; point.len()];
-        let mut improved = false;
+        let mut improved = 0.0;
         for _ in 0..25 {
             for ((next, at), along) in next.iter_mut().zip(&point).zip(&direction) {
                 *next = at + length * along;
             }
             let next_value = function(&next, &mut next_gradient)?;
             if next_value <= value + 1e-4 * length * slope {
-                improved = next_value < value;
+                improved = value - next_value;
                 value = next_value;
                 break;
             }
             length *= 0.5;
         }
-        if !improved {
+        if improved <= 0.0 {
             break;
         }
         let moved: Vec<f64> = next.iter().zip(&point).map(|(a, b)| a - b).collect();
@@ -59,6 +59,9 @@ pub(crate) fn minimize<E>(
             pairs.push_back(Pair { moved, turned, curvature });
         }
         (point, gradient) = (next, next_gradient);
+        if improved < tolerance * value.abs() {
+            break;
+        }
     }
     Ok(point)
 }
@@ -105,7 +108,7 @@ mod tests {
     #[test]
     fn the_valley_of_rosenbrock_is_walked_to_its_end() {
         // Rosenbrock 1960: the minimum is 0 at (1, 1).
-        let found = minimize(vec![-1.2, 1.0], 200, 1e-8, |x, gradient| {
+        let found = minimize(vec![-1.2, 1.0], 200, 0.0, |x, gradient| {
             let (a, b) = (1.0 - x[0], x[1] - x[0] * x[0]);
             gradient[0] = -2.0 * a - 400.0 * x[0] * b;
             gradient[1] = 200.0 * b;

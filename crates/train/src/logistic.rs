@@ -10,6 +10,8 @@ use sprat_task::{Interrupt, Progress, Result};
 /// of examples.
 const STRENGTHS: [f64; 8] = [1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6];
 const ITERATIONS: usize = 150;
+/// Steps that improve the loss by less than this share change no prediction worth having.
+const TOLERANCE: f64 = 1e-5;
 /// Examples in a piece of parallel work.
 const PIECE: usize = 512;
 
@@ -61,7 +63,7 @@ fn path(
     let mut point = vec![0.0; classes * (hidden + 1)];
     let mut best: Option<Head> = None;
     for strength in STRENGTHS {
-        point = lbfgs::minimize(point, ITERATIONS, 1e-6, |point, gradient| {
+        point = lbfgs::minimize(point, ITERATIONS, TOLERANCE, |point, gradient| {
             interrupt.check()?;
             Ok(objective(point, gradient, train, loss, strength))
         })?;

@@ -9,7 +9,7 @@ use sprat_task::settings::{Method, Span};
 pub fn default_rate(method: Method) -> f64 {
     match method {
         Method::Head => 1e-2,
-        Method::Lora => 1e-3,
+        Method::Lora => 5e-4,
         Method::Full => 1e-4,
     }
 }
