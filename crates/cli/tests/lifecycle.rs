@@ -141,7 +141,7 @@ fn a_second_release_is_promoted_under_a_running_server_and_rolled_back() {
     let path = folder.path();
     let server = Server::start(path, &[]);
     let ask = || server.post("/v1/classify", r#"{"input": "please cancel my order"}"#);
-    let version = || ask().1["model"].as_str().unwrap_or_default().to_string();
+    let version = || ask().1["version"].as_str().unwrap_or_default().to_string();
     let (status, first) = ask();
     assert_eq!(status, 200, "{first}");
     // Another seed gives another model of the same task.

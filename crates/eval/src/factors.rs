@@ -20,7 +20,7 @@ pub(crate) fn scope_factor(
     all: &[Assessment],
 ) -> Factor {
     let task = format!(
-        "The task has {} answers and {} training rows, measured on {} test rows.",
+        "The task has {} answers and {} training rows, measured on {} rows.",
         count(scope.labels),
         count(scope.training_rows),
         count(scope.test_rows)

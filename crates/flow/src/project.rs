@@ -2,9 +2,12 @@
 
 use crate::codes;
 use crate::step::Steps;
+use sprat_hub::Pulled;
 use sprat_registry::Registry;
 use sprat_task::settings::{Candidate, Settings, TaskKind};
 use sprat_task::{Clock, Error, Interrupt, Progress, Result};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -27,6 +30,8 @@ pub struct Project {
     /// The program that measures a candidate in a process of its own (`sprat measure`); without
     /// it the measuring happens in this process.
     pub executable: Option<PathBuf>,
+    /// The models that this run has looked at.
+    pub(crate) models: RefCell<BTreeMap<String, Pulled>>,
 }
 
 /// The surroundings of a run, as the command line knows them.
@@ -52,7 +57,18 @@ impl Project {
         let state = settings.folder.join(".sprat");
         let registry = Registry::open(&state, Arc::clone(&around.clock))?;
         let Surroundings { offline, clock, progress, interrupt, executable } = around;
-        Ok(Project { settings, state, registry, offline, clock, progress, interrupt, executable })
+        let models = RefCell::default();
+        Ok(Project {
+            settings,
+            state,
+            registry,
+            offline,
+            clock,
+            progress,
+            interrupt,
+            executable,
+            models,
+        })
     }
 
     /// The task's name.

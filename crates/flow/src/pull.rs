@@ -70,11 +70,15 @@ impl Project {
             ModelRef::Path(path) => ModelRef::Path(self.settings.resolve(&path)),
             other => other,
         };
-        sprat_hub::pull(
-            &reference,
-            &pull_options(self.offline),
-            self.progress.as_ref(),
-            &self.interrupt,
-        )
+        // A folder is read through to name its content: once a run is enough.
+        let name = reference.to_string();
+        if let Some(known) = self.models.borrow().get(&name) {
+            return Ok(known.clone());
+        }
+        let options = pull_options(self.offline);
+        let pulled =
+            sprat_hub::pull(&reference, &options, self.progress.as_ref(), &self.interrupt)?;
+        self.models.borrow_mut().insert(name, pulled.clone());
+        Ok(pulled)
     }
 }
