@@ -11,7 +11,7 @@ mod support;
 
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use support::{root, sprat};
+use support::{minilm, root, sprat, tickets};
 
 /// A row as the report names it.
 type Row = (String, u64);
@@ -43,12 +43,9 @@ fn places() -> BTreeMap<String, Row> {
 
 #[test]
 fn the_gate_finds_what_was_planted() {
-    let folder = tempfile::tempdir().unwrap();
+    let Some(minilm) = minilm() else { return };
+    let folder = tickets(&minilm);
     let example = root().join("examples/support-tickets");
-    for file in ["tickets.csv", "tickets-test.csv", "sprat.toml"] {
-        std::fs::copy(example.join(file), folder.path().join(file)).unwrap();
-    }
-    // Without the model: lengths are then not looked at, and nothing is fetched.
     let args = ["data", "check", "--json", "--quiet", "--offline"];
     let report = sprat(folder.path(), &args).exits(3).json();
     let planted = std::fs::read_to_string(example.join("planted.json")).unwrap();
@@ -80,6 +77,5 @@ fn the_gate_finds_what_was_planted() {
     let wrong = rows("wrong_labels", "id");
     let suspected = found(&["label-errors"]);
     let hits = wrong.intersection(&suspected).count();
-    // Without the encoder the built-in n-gram model is the judge: few rows a class make it weak.
-    assert!(hits * 2 >= wrong.len(), "{hits} of {} wrong labels suspected", wrong.len());
+    assert!(hits * 10 >= wrong.len() * 7, "{hits} of {} wrong labels suspected", wrong.len());
 }

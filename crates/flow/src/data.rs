@@ -1,9 +1,9 @@
 //! `sprat data check | clean | split`.
 
+use crate::judge::Judge;
 use crate::prepare::{DataRecord, refusal};
 use crate::{Done, Project};
 use serde_json::json;
-use sprat_data::{FromModel, LengthLimit};
 use sprat_report::{Page, Table, Tone};
 use sprat_task::Result;
 use std::path::Path;
@@ -21,15 +21,10 @@ impl Project {
         let source = self.source()?;
         // Without a model the lengths are not looked at, and the report says so.
         let encoder = self.measuring_encoder().ok().flatten();
-        let length = |text: &str| {
-            let tokens = encoder.as_ref().map(|(_, e)| e.tokenizer().encode(text));
-            tokens.and_then(Result::ok).map_or(0, |tokens| tokens.ids.len() + tokens.cut)
-        };
-        let limit = encoder.as_ref().map(|(_, encoder)| LengthLimit {
-            length: &length,
-            max_tokens: encoder.tokenizer().max_tokens(),
-        });
-        let model = FromModel { limit, probabilities: None };
+        let judge =
+            Judge::new(self, encoder.as_ref().map(|(_, encoder)| encoder), &source.parts())?;
+        let length = judge.length();
+        let model = judge.from_model(&length);
         let report = sprat_data::check(
             &source.parts(),
             &self.check_options(),

@@ -1,13 +1,14 @@
 //! The task's data on its way to training: read, split with the test part sealed, checked,
 //! cleaned, checked again, picked. One cached step; nothing is changed in place.
 
+use crate::judge::Judge;
 use crate::step::Stepped;
 use crate::{Project, codes};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sprat_data::{
-    CheckOptions, CleanPolicy, Dataset, FromModel, Given, LengthLimit, Parts, ReadOptions, Report,
-    Seal, Split, SplitOptions, Status,
+    CheckOptions, CleanPolicy, Dataset, FromModel, Given, Parts, ReadOptions, Report, Seal, Split,
+    SplitOptions, Status,
 };
 use sprat_model::{Encoder, Format};
 use sprat_task::{Digest, Error, Result};
@@ -220,15 +221,10 @@ impl Project {
             let split = sprat_data::split(train, given, &split_options, &self.interrupt)?;
             let labels = check_labels(&split)?;
             let encoder = self.measuring_encoder()?;
-            let length = |text: &str| {
-                let tokens = encoder.as_ref().map(|(_, e)| e.tokenizer().encode(text));
-                tokens.and_then(Result::ok).map_or(0, |tokens| tokens.ids.len() + tokens.cut)
-            };
-            let limit = encoder.as_ref().map(|(_, encoder)| LengthLimit {
-                length: &length,
-                max_tokens: encoder.tokenizer().max_tokens(),
-            });
-            let model = FromModel { limit, probabilities: None };
+            let encoder = encoder.as_ref().map(|(_, encoder)| encoder);
+            let judge = Judge::new(self, encoder, &split.parts())?;
+            let length = judge.length();
+            let model = judge.from_model(&length);
             let made = self.clean_split(&split, &policy, &check_options, &model, folder)?;
             split.write(&folder.join("parts"), self.clock.as_ref())?;
             let parts = split.parts();
@@ -308,7 +304,9 @@ impl Project {
         };
         let mut again = options.clone();
         again.skip.extend(ONCE.iter().map(|id| (*id).to_string()));
-        let after = sprat_data::check(&after, &again, model, progress, interrupt)?;
+        // The rows are others now: the encoder's opinions are not about them.
+        let lengths = FromModel { probabilities: None, ..model.clone() };
+        let after = sprat_data::check(&after, &again, &lengths, progress, interrupt)?;
         let leaked = LEAKAGE.iter().filter_map(|id| after.check(id)).map(|check| check.rows).sum();
         let blocking = after
             .checks
@@ -322,7 +320,7 @@ impl Project {
         let counts = cleaned.manifest.counts.clone().into_iter().collect();
         let mut picked = None;
         if let Some(n) = self.settings.data.pick {
-            let few = sprat_data::pick(&cleaned.train, n, options, model, progress, interrupt)?;
+            let few = sprat_data::pick(&cleaned.train, n, options, &lengths, progress, interrupt)?;
             picked = Some(few.data.len());
             cleaned.train = few.data;
         }
