@@ -24,7 +24,7 @@ impl Project {
         let judge =
             Judge::new(self, encoder.as_ref().map(|(_, encoder)| encoder), &source.parts())?;
         let length = judge.length();
-        let model = judge.from_model(&length);
+        let model = judge.contribution(&length);
         let report = sprat_data::check(
             &source.parts(),
             &self.check_options(),

@@ -41,7 +41,7 @@ impl<'a> Judge<'a> {
     }
 
     /// The same for the gate.
-    pub(crate) fn from_model<'b>(
+    pub(crate) fn contribution<'b>(
         &'b self,
         length: &'b (dyn Fn(&str) -> usize + Sync),
     ) -> FromModel<'b> {

@@ -224,7 +224,7 @@ impl Project {
             let encoder = encoder.as_ref().map(|(_, encoder)| encoder);
             let judge = Judge::new(self, encoder, &split.parts())?;
             let length = judge.length();
-            let model = judge.from_model(&length);
+            let model = judge.contribution(&length);
             let made = self.clean_split(&split, &policy, &check_options, &model, folder)?;
             split.write(&folder.join("parts"), self.clock.as_ref())?;
             let parts = split.parts();
