@@ -25,7 +25,7 @@ const ALPHA: f32 = 32.0;
 const DROPOUT: f32 = 0.05;
 const BATCH: usize = 32;
 const WARMUP: usize = 3;
-const TIMED: usize = 60;
+const TIMED: usize = 20;
 const ROUNDS: usize = 3;
 
 static BENCH: Code = Code {
