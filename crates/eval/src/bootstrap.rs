@@ -174,12 +174,4 @@ mod tests {
         assert_eq!((interval.low, interval.high), (2.0, 2.0));
         assert_eq!(bca(1.0, &[1.0; 50], &[1.0; 5], 0.95).high, 1.0);
     }
-
-    #[test]
-    fn ten_thousand_rows_take_well_under_two_seconds() {
-        let values: Vec<f64> = (0..10_000).map(|at| f64::from(at % 7)).collect();
-        let start = std::time::Instant::now();
-        mean(&values, 1, "speed", 0.95);
-        assert!(start.elapsed().as_secs_f64() < 2.0, "{:?}", start.elapsed());
-    }
 }

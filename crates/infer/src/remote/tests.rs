@@ -201,7 +201,7 @@ fn a_response_without_end_is_cut() {
 
 #[test]
 fn a_slow_endpoint_runs_into_the_time_limit() {
-    let slow = Act::Slow(Duration::from_secs(3), Box::new(Act::Say("card".into())));
+    let slow = Act::Slow(Duration::from_secs(20), Box::new(Act::Say("card".into())));
     let mock = Mock::play([slow]).unwrap();
     let settings = Settings { timeout: Duration::from_millis(100), retries: 0, ..settings(&mock) };
     let begun = Instant::now();
@@ -209,7 +209,8 @@ fn a_slow_endpoint_runs_into_the_time_limit() {
     let error = remote.answer(Request::text("a")).unwrap_err();
     assert_eq!(error.code(), &codes::REMOTE_UNREACHABLE);
     assert!(error.to_string().contains("timeout"), "{error}");
-    assert!(begun.elapsed() < Duration::from_secs(2));
+    // The limit cut the wait short; how short is the machine's business.
+    assert!(begun.elapsed() < Duration::from_secs(15));
 }
 
 #[test]
@@ -268,7 +269,7 @@ fn conversations_and_sampling_are_passed_on() {
 
 #[test]
 fn many_requests_run_at_once_up_to_the_limit() {
-    let slow = Act::Slow(Duration::from_millis(100), Box::new(Act::Say("card".into())));
+    let slow = Act::Slow(Duration::from_millis(1000), Box::new(Act::Say("card".into())));
     let mock = Mock::start(move |_| slow.clone()).unwrap();
     let settings = Settings { concurrency: 4, queue: 4, ..settings(&mock) };
     let remote = Remote::open(settings).unwrap();
@@ -278,6 +279,6 @@ fn many_requests_run_at_once_up_to_the_limit() {
     for pending in pending {
         assert_eq!(pending.wait().unwrap().output, "card");
     }
-    // One after the other would take 400 ms.
-    assert!(begun.elapsed() < Duration::from_millis(390), "{:?}", begun.elapsed());
+    // One after the other would take four seconds, whatever the machine.
+    assert!(begun.elapsed() < Duration::from_millis(3900), "{:?}", begun.elapsed());
 }
