@@ -8,7 +8,7 @@
 //! the first seed. Finished runs are kept in `.cache/bench/banking77`: the program can be stopped
 //! and goes on.
 //!
-//! Options: `--seeds N` (3), `--budget TIME` for each search (12m), `--only whole|few`.
+//! Options: `--seeds N` (3), `--budget TIME` for each search (12m; 0s for none), `--only whole|few`.
 //!
 //! The peer's figure is the reference that comes with the data: LoRA of rank 16 in PyTorch on all
 //! training examples, two epochs, one seed.
@@ -203,7 +203,8 @@ fn seeds(
     split: impl Fn(u64) -> (Examples, Examples),
 ) -> Result<(Vec<f64>, Vec<f64>)> {
     let (mut plain, mut small) = (Vec::new(), Vec::new());
-    let budget = (recipe.method != Method::Head).then_some(options.budget);
+    let searches = recipe.method != Method::Head && options.budget > Span::seconds(0);
+    let budget = searches.then_some(options.budget);
     let mut recipe = Recipe { budget, ..recipe.clone() };
     for seed in 0..options.seeds {
         recipe.seed = seed;
@@ -218,7 +219,7 @@ fn seeds(
 /// The recipe that searches begin with. Without label smoothing: its loss floor hides from the
 /// calibrated scores what the last steps gain.
 fn defaults() -> Recipe {
-    Recipe { label_smoothing: 0.0, ..Recipe::default() }
+    Recipe { label_smoothing: 0.0, patience: 16, ..Recipe::default() }
 }
 
 fn bench(options: &Options) -> Result<()> {

@@ -5,8 +5,8 @@
 //! every batch to its longest text; ours does not pad. Tokens per second counts real tokens. Each
 //! run is a process of its own, so that its peak memory is its own, and includes opening the
 //! model; rounds alternate between the sides and the median counts. Two arrangements of the same
-//! messages: shuffled (PyTorch's default, the headline), and bucketed by length (what ours does
-//! by default, and what spares the peer most of its padding).
+//! messages: shuffled (PyTorch's default), and bucketed by length, which is what `sprat tune` does
+//! and what spares the peer most of its padding: the headline.
 //!
 //! The peer's Python is `SPRAT_BENCH_PYTHON`, by default that of `.cache/bench-venv`.
 
@@ -80,7 +80,7 @@ fn compare() -> Result<()> {
         bf16_peak / gib
     );
     let mut headline = Value::Null;
-    for arrangement in ["bucketed", "shuffled"] {
+    for arrangement in ["shuffled", "bucketed"] {
         let batches = write_batches(arrangement)?;
         let mut runs: Vec<Vec<Value>> = vec![Vec::new(); SIDES.len()];
         for _ in 0..ROUNDS {
