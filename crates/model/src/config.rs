@@ -2,6 +2,7 @@
 
 use crate::codes;
 use crate::family::{Family, FirstPosition, Part};
+use crate::fields::Fields;
 use crate::files::json_file;
 use serde_json::{Map, Value};
 use sprat_nn::Activation;
@@ -45,7 +46,7 @@ impl EncoderConfig {
     /// a missing or impossible setting, and those of reading the file.
     pub fn read(path: &Path) -> Result<Self> {
         let map: Map<String, Value> = json_file(path)?;
-        let fields = Fields { map: &map, path };
+        let fields = Fields::new(&map, path);
         let model_type = fields.text("model_type")?;
         let Some(family) = Family::of(model_type) else {
             return Err(Error::new(
@@ -140,75 +141,6 @@ impl EncoderConfig {
         let tables = (self.vocabulary + self.positions + self.token_types) * hidden;
         let layer = 4 * (hidden * hidden + hidden) + 2 * hidden * wide + wide + hidden + 4 * hidden;
         tables + 2 * hidden + self.layers * layer
-    }
-}
-
-/// The fields of one configuration file.
-struct Fields<'a> {
-    map: &'a Map<String, Value>,
-    path: &'a Path,
-}
-
-/// No dimension of a model is larger; a guard against overflow in the products of dimensions.
-const LARGEST: u64 = 1 << 24;
-
-impl Fields<'_> {
-    fn wrong(&self, field: &str, what: impl Into<String>) -> Error {
-        Error::new(&codes::CONFIG, what).file(self.path).field(field)
-    }
-
-    fn text(&self, field: &str) -> Result<&str> {
-        match self.map.get(field) {
-            Some(Value::String(text)) => Ok(text),
-            Some(_) => Err(self.wrong(field, "must be a text")),
-            None => Err(self.wrong(field, format!("`{field}` is missing"))),
-        }
-    }
-
-    fn size(&self, field: &str, default: Option<usize>) -> Result<usize> {
-        match (self.map.get(field), default) {
-            (None | Some(Value::Null), Some(default)) => Ok(default),
-            (None | Some(Value::Null), None) => {
-                Err(self.wrong(field, format!("`{field}` is missing")))
-            }
-            (Some(value), _) => match value.as_u64() {
-                Some(size) if (1..=LARGEST).contains(&size) => Ok(size as usize),
-                _ => Err(self.wrong(field, format!("`{value}` is no number from 1 to {LARGEST}"))),
-            },
-        }
-    }
-
-    fn number(&self, field: &str, default: f32) -> Result<f32> {
-        match self.map.get(field) {
-            None | Some(Value::Null) => Ok(default),
-            Some(value) => match value.as_f64() {
-                Some(number) => Ok(number as f32),
-                None => Err(self.wrong(field, format!("`{value}` is no number"))),
-            },
-        }
-    }
-
-    fn pad(&self) -> Result<u32> {
-        match self.map.get("pad_token_id") {
-            None | Some(Value::Null) => Ok(0),
-            Some(value) => match value.as_u64() {
-                Some(pad) if pad <= LARGEST => Ok(pad as u32),
-                _ => Err(self.wrong("pad_token_id", format!("`{value}` is no token"))),
-            },
-        }
-    }
-
-    /// The names are those of Hugging Face's `ACT2FN`.
-    fn activation(&self, field: &str) -> Result<Activation> {
-        match self.text(field)? {
-            "gelu" | "gelu_python" => Ok(Activation::GeluErf),
-            "gelu_new" | "gelu_fast" | "gelu_pytorch_tanh" => Ok(Activation::GeluTanh),
-            "relu" => Ok(Activation::Relu),
-            "silu" | "swish" => Ok(Activation::Silu),
-            other => Err(self
-                .wrong(field, format!("activation `{other}` is not supported"))
-                .help("Supported: gelu, gelu_new, gelu_pytorch_tanh, relu, silu.")),
-        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Text encoders: architectures as data, tokenizers, and the formats of model files.
+//! Text encoders and decoders: architectures as data, tokenizers, and the formats of model files.
 //!
 //! [`Encoder`] opens a model folder and embeds texts, [`Learner`] trains one with forward and
 //! backward, [`Classifier`] opens what training wrote and predicts.
@@ -9,8 +9,10 @@ mod batch;
 mod classifier;
 pub mod codes;
 mod config;
+pub mod decoder;
 mod encoder;
 mod family;
+mod fields;
 pub mod files;
 mod gradients;
 mod head;

@@ -3,6 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod formula;
+
+use formula::fill;
 use serde_json::{Value, json};
 use sprat_model::files::{TensorData, TensorWriter};
 use sprat_model::{Batch, Encoder, Format, Tokenizer, Tokens, tiny};
@@ -11,16 +14,6 @@ use std::path::Path;
 fn golden() -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/families.json");
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
-}
-
-/// The formula of `dev/make_golden_families.py`.
-fn fill(name: &str, count: usize) -> Vec<f32> {
-    let bytes = name.bytes().enumerate();
-    let start = bytes.map(|(at, byte)| (at + 1) * usize::from(byte)).sum::<usize>() % 997;
-    let norm = name.to_lowercase().contains("norm") && name.ends_with(".weight");
-    let around = if norm { 1.0 } else { 0.0 };
-    let value = |i: usize| ((i as f64 * 0.7 + start as f64).sin() * 0.3 + around) as f32;
-    (0..count).map(value).collect()
 }
 
 fn numbers(value: &Value) -> Vec<f32> {

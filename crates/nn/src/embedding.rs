@@ -48,6 +48,15 @@ impl Embedding {
         self.width
     }
 
+    /// Bytes that the table takes in memory.
+    pub fn bytes(&self) -> usize {
+        match &self.table {
+            Table::F32(data) => data.len() * 4,
+            Table::Bf16(data) => data.len() * 2,
+            Table::Int8(data, scales) => data.len() + scales.len() * 4,
+        }
+    }
+
     /// The table as it is used, `[entries, width]`.
     pub fn table(&self) -> Mat {
         let mut all = Mat::zeros(self.entries, self.width);

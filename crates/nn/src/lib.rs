@@ -12,8 +12,10 @@
 //! slice does.
 
 pub mod attention;
+pub mod cache;
 pub mod dropout;
 pub mod embedding;
+pub mod gated;
 mod kernels;
 pub mod linear;
 pub mod lora;
@@ -22,14 +24,18 @@ mod mat;
 pub mod norm;
 pub mod optimizer;
 pub mod pooling;
+pub mod rms_norm;
+pub mod rotary;
 pub mod threads;
 
 mod activation;
 
 pub use activation::Activation;
 pub use attention::{Attention, AttentionTape, Heads};
+pub use cache::{PAGE, PagedCache, Scoring, Span};
 pub use dropout::Dropout;
 pub use embedding::Embedding;
+pub use gated::{gated_backward, gated_into};
 pub use linear::{Format, Linear};
 pub use lora::{Lora, LoraGrad, Placed};
 pub use loss::{CrossEntropy, softmax};
@@ -37,6 +43,8 @@ pub use mat::Mat;
 pub use norm::{LayerNorm, NormTape, l2_normalize, l2_normalize_backward};
 pub use optimizer::{AdamW, AdamWState, clip_gradients};
 pub use pooling::Pooling;
+pub use rms_norm::{RmsNorm, RmsTape, add_residual};
+pub use rotary::{RotatedHeads, Rotary, Rotations};
 
 #[cfg(test)]
 mod gradient_check;

@@ -147,10 +147,15 @@ impl Linear {
     pub fn weight(&self) -> Mat {
         let mut weight = Mat::zeros(self.outputs, self.inputs);
         for j in 0..self.outputs {
-            let row = weight.row_mut(j).iter_mut().enumerate();
-            row.for_each(|(k, w)| *w = self.forward.get(k, j));
+            self.weight_row(j, weight.row_mut(j));
         }
         weight
+    }
+
+    /// Row `j` of [`Self::weight`], into `row` `[inputs]`.
+    pub fn weight_row(&self, j: usize, row: &mut [f32]) {
+        assert!(j < self.outputs && row.len() == self.inputs, "a row of the weight");
+        row.iter_mut().enumerate().for_each(|(k, w)| *w = self.forward.get(k, j));
     }
 
     /// Replaces weight and bias, which keep their shapes, after an optimizer's step.

@@ -187,6 +187,11 @@ fn add_body<const FMA: bool>(into: &mut [f32], other: &[f32]) {
     into.iter_mut().zip(other).for_each(|(a, b)| *a += *b);
 }
 
+#[inline(always)]
+fn multiply_body<const FMA: bool>(into: &mut [f32], other: &[f32]) {
+    into.iter_mut().zip(other).for_each(|(a, b)| *a *= *b);
+}
+
 /// A 32-bit hash of the index under a 64-bit key: two rounds of Wellons' "lowbias32" finalizer.
 #[inline(always)]
 fn hash(index: u32, keys: [u32; 2]) -> u32 {
@@ -224,6 +229,10 @@ each_level! {
 each_level! {
     /// `into += other`.
     add(into: &mut [f32], other: &[f32]) = add_body
+}
+each_level! {
+    /// `into *= other`, element by element.
+    multiply(into: &mut [f32], other: &[f32]) = multiply_body
 }
 each_level! {
     /// Zeroes the elements whose hash is under `below`, multiplies the others by `scale`.

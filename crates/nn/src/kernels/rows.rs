@@ -103,6 +103,43 @@ fn normalize_backward_body<const FMA: bool>(
 }
 
 #[inline(always)]
+fn inverse_rms<const FMA: bool>(x: &[f32], eps: f32) -> f32 {
+    let square = fold(x, 0.0, |sum, x| fma::<FMA>(x, x, sum), |a, b| a + b);
+    1.0 / (square / x.len() as f32 + eps).sqrt()
+}
+
+#[inline(always)]
+fn rms_body<const FMA: bool>(x: &[f32], gamma: &[f32], eps: f32, y: &mut [f32]) -> f32 {
+    let inverse = inverse_rms::<FMA>(x, eps);
+    for (y, (x, g)) in y.iter_mut().zip(x.iter().zip(gamma)) {
+        *y = x * inverse * g;
+    }
+    inverse
+}
+
+#[inline(always)]
+fn rms_in_place_body<const FMA: bool>(x: &mut [f32], gamma: &[f32], eps: f32) -> f32 {
+    let inverse = inverse_rms::<FMA>(x, eps);
+    for (x, g) in x.iter_mut().zip(gamma) {
+        *x = *x * inverse * g;
+    }
+    inverse
+}
+
+#[inline(always)]
+fn rms_backward_body<const FMA: bool>(x: &[f32], gamma: &[f32], inverse: f32, dy: &mut [f32]) {
+    // With g = dy·γ and r the inverse: dx = r·(g − x·r²·mean(g·x)).
+    for (d, g) in dy.iter_mut().zip(gamma) {
+        *d *= g;
+    }
+    let product = fold2(dy, x, |sum, d, x| fma::<FMA>(d, x, sum)) / x.len() as f32;
+    let factor = product * inverse * inverse;
+    for (d, x) in dy.iter_mut().zip(x) {
+        *d = inverse * (*d - x * factor);
+    }
+}
+
+#[inline(always)]
 fn softmax_body<const FMA: bool>(row: &mut [f32], scale: f32) {
     let n = row.len().max(1);
     softmax_rows::<FMA>(row, n, scale, false);
@@ -166,6 +203,18 @@ each_level! {
     /// The gradient of [`normalize`] for `x`, in place of that for `y`.
     normalize_backward(x: &[f32], gamma: &[f32], moments: (f32, f32), dy: &mut [f32])
         = normalize_backward_body
+}
+each_level! {
+    /// `y = x/√(mean(x²) + eps)·γ`; gives `1/√(mean(x²) + eps)`.
+    rms(x: &[f32], gamma: &[f32], eps: f32, y: &mut [f32]) -> f32 = rms_body
+}
+each_level! {
+    /// [`rms`] in place.
+    rms_in_place(x: &mut [f32], gamma: &[f32], eps: f32) -> f32 = rms_in_place_body
+}
+each_level! {
+    /// The gradient of [`rms`] for `x`, in place of that for `y`.
+    rms_backward(x: &[f32], gamma: &[f32], inverse: f32, dy: &mut [f32]) = rms_backward_body
 }
 each_level! {
     /// `row = softmax(scale·row)`, for a positive scale.

@@ -1,0 +1,138 @@
+//! One pre-norm layer: `x += attention(norm(x))`, `x += feed_forward(norm(x))`.
+
+use super::config::DecoderConfig;
+use super::joined::Joined;
+use super::names::Role;
+use super::source::Source;
+use sprat_nn::{
+    Mat, PagedCache, RmsNorm, RotatedHeads, Rotations, Span, add_residual, gated_into,
+};
+use sprat_task::Result;
+
+/// A layer, packed for computing.
+#[derive(Debug)]
+pub(crate) struct Layer {
+    attention_norm: RmsNorm,
+    qkv: Joined,
+    head_norms: Option<[RmsNorm; 2]>,
+    attention_output: Joined,
+    attention_post_norm: Option<RmsNorm>,
+    feed_forward_norm: RmsNorm,
+    gate_up: Joined,
+    down: Joined,
+    feed_forward_post_norm: Option<RmsNorm>,
+}
+
+/// Memory that the layers of one forward pass share.
+#[derive(Debug, Default)]
+pub(crate) struct Buffers {
+    normed: Mat,
+    qkv: Mat,
+    context: Mat,
+    wide: Mat,
+    gated: Mat,
+    change: Mat,
+    part: Mat,
+}
+
+/// What a layer needs to know of the batch.
+pub(crate) struct Place<'a> {
+    pub(crate) config: &'a DecoderConfig,
+    pub(crate) layer: usize,
+    pub(crate) rotations: &'a [Rotations],
+    pub(crate) spans: &'a [Span<'a>],
+}
+
+impl Layer {
+    /// Reads and packs the layer.
+    pub(crate) fn read(source: &dyn Source, config: &DecoderConfig, layer: usize) -> Result<Self> {
+        let (hidden, wide, heads) = (config.hidden, config.intermediate, config.heads);
+        let (inner, shared) = (heads.query * heads.width, heads.key_value * heads.width);
+        let norm = |role, width| -> Result<RmsNorm> {
+            let gamma = source.norm(layer, role, width)?;
+            Ok(RmsNorm { gamma, eps: config.norm_epsilon })
+        };
+        let linear = |parts: &[(Role, usize)], inputs, bias| -> Result<Joined> {
+            Ok(Joined::new(source.linear(layer, parts, inputs, bias)?))
+        };
+        let fused = config.family.fused;
+        let biases = config.biases;
+        let qkv: &[_] = if fused {
+            &[(Role::Qkv, heads.columns())]
+        } else {
+            &[(Role::Query, inner), (Role::Key, shared), (Role::Value, shared)]
+        };
+        let gate_up: &[_] = if fused {
+            &[(Role::GateUp, 2 * wide)]
+        } else {
+            &[(Role::Gate, wide), (Role::Up, wide)]
+        };
+        let post = |role| config.family.sandwich.then(|| norm(role, hidden)).transpose();
+        let head_norms = match config.family.head_norms {
+            true => Some([norm(Role::QueryNorm, heads.width)?, norm(Role::KeyNorm, heads.width)?]),
+            false => None,
+        };
+        Ok(Layer {
+            attention_norm: norm(Role::AttentionNorm, hidden)?,
+            qkv: linear(qkv, hidden, biases.qkv)?,
+            head_norms,
+            attention_output: linear(&[(Role::AttentionOutput, hidden)], inner, biases.output)?,
+            attention_post_norm: post(Role::AttentionPostNorm)?,
+            feed_forward_norm: norm(Role::FeedForwardNorm, hidden)?,
+            gate_up: linear(gate_up, hidden, biases.feed_forward)?,
+            down: linear(&[(Role::Down, hidden)], wide, biases.feed_forward)?,
+            feed_forward_post_norm: post(Role::FeedForwardPostNorm)?,
+        })
+    }
+
+    /// Replaces the states `x` `[tokens, hidden]` by those after the layer; keeps keys and values.
+    pub(crate) fn infer(
+        &self,
+        x: &mut Mat,
+        cache: &mut PagedCache,
+        place: &Place<'_>,
+        buffers: &mut Buffers,
+    ) {
+        let Buffers { normed, qkv, context, wide, gated, change, part } = buffers;
+        let heads = place.config.heads;
+        self.attention_norm.forward_into(x, normed);
+        self.qkv.forward_into(normed, qkv, part);
+        if let Some([queries, keys]) = &self.head_norms {
+            queries.heads_in_place(qkv, 0, heads.query);
+            keys.heads_in_place(qkv, heads.query * heads.width, heads.key_value);
+        }
+        if let Some(rope) = place.config.layers[place.layer].rope {
+            // Queries and keys stand side by side.
+            let turned = heads.query + heads.key_value;
+            let turned = RotatedHeads { column: 0, heads: turned, width: heads.width };
+            place.rotations[rope].forward(qkv, turned);
+        }
+        cache.write(place.layer, qkv, place.spans);
+        let scoring = place.config.scoring(place.layer);
+        cache.attend(place.layer, qkv, place.spans, scoring, context);
+        self.attention_output.forward_into(context, change, part);
+        add_normed(x, change, self.attention_post_norm.as_ref(), normed);
+        self.feed_forward_norm.forward_into(x, normed);
+        self.gate_up.forward_into(normed, wide, part);
+        gated_into(place.config.activation, wide, gated);
+        self.down.forward_into(gated, change, part);
+        add_normed(x, change, self.feed_forward_post_norm.as_ref(), normed);
+    }
+
+    /// Bytes that the weights take in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        let linear = [&self.qkv, &self.attention_output, &self.gate_up, &self.down];
+        linear.into_iter().map(Joined::bytes).sum()
+    }
+}
+
+/// `x += norm(change)`, or `x += change` without a norm.
+fn add_normed(x: &mut Mat, change: &Mat, norm: Option<&RmsNorm>, normed: &mut Mat) {
+    match norm {
+        Some(norm) => {
+            norm.forward_into(change, normed);
+            add_residual(x, normed);
+        }
+        None => add_residual(x, change),
+    }
+}

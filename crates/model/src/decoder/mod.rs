@@ -1,0 +1,173 @@
+//! The decoder: a language model that reads tokens and scores the next one.
+
+mod config;
+mod family;
+mod joined;
+mod layer;
+mod names;
+mod rope;
+mod source;
+
+pub use config::{DecoderConfig, LayerKind, ProjectionBiases};
+pub use family::{Biases, DecoderFamily, Windows};
+pub use rope::{RopeConfig, RopeScaling};
+
+use crate::files::Weights;
+use joined::Joined;
+use layer::{Buffers, Layer, Place};
+use names::Role;
+use source::{Folder, Source};
+use sprat_nn::{Activation, Embedding, Format, Mat, PAGE, PagedCache, RmsNorm, Rotary, Span};
+use sprat_task::Result;
+use std::path::Path;
+
+/// A language model, without its tokenizer.
+#[derive(Debug)]
+pub struct Decoder {
+    config: DecoderConfig,
+    /// None where the output's table serves for both.
+    embedding: Option<Embedding>,
+    layers: Vec<Layer>,
+    norm: RmsNorm,
+    output: Joined,
+    rotaries: Vec<Rotary>,
+    context: usize,
+}
+
+/// Tokens to read at once, of one or several sequences.
+#[derive(Debug, Default)]
+pub struct Step<'a> {
+    /// The tokens of all sequences, one after another.
+    pub ids: &'a [u32],
+    /// Whose tokens they are, and where in the cache they belong.
+    pub spans: &'a [Span<'a>],
+    /// The rows for which logits are wanted.
+    pub wanted: &'a [usize],
+}
+
+impl Decoder {
+    /// Opens a model folder in Hugging Face's layout: `config.json` and safetensors. Matrices are
+    /// kept and multiplied in `format`. `context` limits the length of sequences, and chooses
+    /// between rotary factors where they depend on it; by default the model's own.
+    ///
+    /// # Errors
+    /// A coded error that names the file, and the tensor or setting, that is wrong.
+    pub fn open(folder: &Path, format: Format, context: Option<usize>) -> Result<Self> {
+        let config = DecoderConfig::read(&folder.join("config.json"))?;
+        let weights = Weights::open(folder)?;
+        let source = Folder::new(&weights, &config, format);
+        Decoder::read(&source, &config, context)
+    }
+
+    fn read(source: &dyn Source, config: &DecoderConfig, context: Option<usize>) -> Result<Self> {
+        let config = config.clone();
+        let context = context.unwrap_or(config.context).min(config.context);
+        let (vocabulary, hidden) = (config.vocabulary, config.hidden);
+        let table = |role| source.linear(0, &[(role, vocabulary)], hidden, false);
+        let (embedding, output) = if config.tied {
+            (None, Joined::new(table(Role::Embedding)?))
+        } else {
+            let rows = source.embedding(vocabulary, hidden)?;
+            (Some(rows), Joined::new(table(Role::Output)?))
+        };
+        let layers = (0..config.layers.len()).map(|layer| Layer::read(source, &config, layer));
+        let layers = layers.collect::<Result<Vec<_>>>()?;
+        let gamma = source.norm(0, Role::OutputNorm, hidden)?;
+        let norm = RmsNorm { gamma, eps: config.norm_epsilon };
+        let rotaries = config.ropes.iter().map(|rope| rope.rotary(context)).collect();
+        Ok(Decoder { config, embedding, layers, norm, output, rotaries, context })
+    }
+
+    /// The decoder's shape.
+    pub fn config(&self) -> &DecoderConfig {
+        &self.config
+    }
+
+    /// The longest sequence, in tokens.
+    pub fn context(&self) -> usize {
+        self.context
+    }
+
+    /// A cache for `pages` pages of [`PAGE`] tokens.
+    pub fn cache(&self, pages: usize) -> PagedCache {
+        PagedCache::new(self.config.heads, self.config.layers.len(), pages)
+    }
+
+    /// Bytes that keys and values of so many tokens take.
+    pub fn cache_bytes(&self, tokens: usize) -> usize {
+        let pages = tokens.div_ceil(PAGE);
+        pages * PagedCache::page_bytes(self.config.heads, self.config.layers.len())
+    }
+
+    /// Bytes that the weights take in memory.
+    pub fn bytes(&self) -> usize {
+        let layers: usize = self.layers.iter().map(Layer::bytes).sum();
+        layers + self.output.bytes() + self.embedding.as_ref().map_or(0, Embedding::bytes)
+    }
+
+    /// Reads the tokens of a step, keeps their keys and values, and gives the logits
+    /// `[wanted, vocabulary]` of the tokens that follow the wanted rows.
+    ///
+    /// Results do not depend on what else is in the step, on how a sequence was cut into steps,
+    /// nor on the number of threads.
+    ///
+    /// # Panics
+    /// If an id is not in the vocabulary, or spans, rows and pages do not belong together.
+    pub fn forward(&self, step: &Step<'_>, cache: &mut PagedCache) -> Mat {
+        let states = self.states(step, cache);
+        let mut chosen = Mat::zeros(step.wanted.len(), states.cols);
+        for (to, &from) in step.wanted.iter().enumerate() {
+            chosen.row_mut(to).copy_from_slice(states.row(from));
+        }
+        let (mut normed, mut logits, mut part) = (Mat::default(), Mat::default(), Mat::default());
+        self.norm.forward_into(&chosen, &mut normed);
+        self.output.forward_into(&normed, &mut logits, &mut part);
+        if let Some(cap) = self.config.logit_cap {
+            logits.data.iter_mut().for_each(|x| *x /= cap);
+            Activation::Tanh.apply(&mut logits.data);
+            logits.data.iter_mut().for_each(|x| *x *= cap);
+        }
+        logits
+    }
+
+    /// The states after the last layer, before the output's norm, `[tokens, hidden]`.
+    fn states(&self, step: &Step<'_>, cache: &mut PagedCache) -> Mat {
+        let mut x = self.embed(step.ids);
+        let mut positions = vec![0; step.ids.len()];
+        for span in step.spans {
+            for (i, row) in span.rows.clone().enumerate() {
+                positions[row] = (span.position + i) as u32;
+            }
+        }
+        let rotations: Vec<_> =
+            self.rotaries.iter().map(|rotary| rotary.rotations(&positions)).collect();
+        let mut buffers = Buffers::default();
+        for (at, layer) in self.layers.iter().enumerate() {
+            let place = Place {
+                config: &self.config,
+                layer: at,
+                rotations: &rotations,
+                spans: step.spans,
+            };
+            layer.infer(&mut x, cache, &place, &mut buffers);
+        }
+        x
+    }
+
+    fn embed(&self, ids: &[u32]) -> Mat {
+        let mut x = match &self.embedding {
+            Some(table) => table.gather(ids),
+            None => {
+                let mut x = Mat::zeros(ids.len(), self.config.hidden);
+                for (i, &id) in ids.iter().enumerate() {
+                    self.output.row(id as usize, x.row_mut(i));
+                }
+                x
+            }
+        };
+        if self.config.embedding_scale != 1.0 {
+            x.data.iter_mut().for_each(|v| *v *= self.config.embedding_scale);
+        }
+        x
+    }
+}

@@ -1,0 +1,121 @@
+//! Every decoder family against transformers, on tiny decoders whose weights come from a formula:
+//! `golden/decoders.json` says how it was made.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod formula;
+
+use formula::fill;
+use serde_json::Value;
+use sprat_model::Format;
+use sprat_model::decoder::{Decoder, Step};
+use sprat_model::files::{TensorData, TensorWriter};
+use sprat_nn::{Mat, PAGE, Span, threads};
+use std::path::Path;
+
+fn golden() -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/decoders.json");
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn numbers(value: &Value) -> Vec<f32> {
+    value.as_array().unwrap().iter().map(|v| v.as_f64().unwrap() as f32).collect()
+}
+
+fn ids(golden: &Value) -> Vec<u32> {
+    numbers(&golden["ids"]).into_iter().map(|id| id as u32).collect()
+}
+
+fn open(family: &Value, format: Format) -> Decoder {
+    let folder = tempfile::tempdir().unwrap();
+    let mut writer = TensorWriter::new();
+    for (name, shape) in family["tensors"].as_object().unwrap() {
+        let shape: Vec<usize> =
+            shape.as_array().unwrap().iter().map(|n| n.as_u64().unwrap() as usize).collect();
+        let values = fill(name, shape.iter().product());
+        writer.add(name, &shape, TensorData::F32(values.into())).unwrap();
+    }
+    writer.write(&folder.path().join("model.safetensors")).unwrap();
+    std::fs::write(folder.path().join("config.json"), family["config"].to_string()).unwrap();
+    Decoder::open(folder.path(), format, Some(32)).unwrap()
+}
+
+/// The logits after every token of a sequence, read in chunks.
+fn logits(decoder: &Decoder, ids: &[u32], chunks: &[usize]) -> Mat {
+    let mut cache = decoder.cache(3);
+    let pages = [2, 0, 1];
+    let (mut data, mut from) = (Vec::new(), 0);
+    for &chunk in chunks {
+        let spans = [Span { rows: 0..chunk, position: from, pages: &pages }];
+        let wanted: Vec<usize> = (0..chunk).collect();
+        let step = Step { ids: &ids[from..from + chunk], spans: &spans, wanted: &wanted };
+        data.extend_from_slice(&decoder.forward(&step, &mut cache).data);
+        from += chunk;
+    }
+    Mat::new(from, data.len() / from, data)
+}
+
+#[test]
+fn logits_agree_with_transformers() {
+    let golden = golden();
+    let ids = ids(&golden);
+    for (name, family) in golden["families"].as_object().unwrap() {
+        let decoder = open(family, Format::F32);
+        let tensors = family["tensors"].as_object().unwrap().values();
+        let size = |shape: &Value| numbers(shape).iter().product::<f32>() as usize;
+        assert_eq!(decoder.config().parameters(), tensors.map(size).sum::<usize>(), "{name}");
+        let got = logits(&decoder, &ids, &[ids.len()]);
+        for (at, want) in family["logits"].as_object().unwrap() {
+            let row = got.row(at.parse().unwrap());
+            for (ours, theirs) in row.iter().zip(numbers(want)) {
+                assert!((ours - theirs).abs() < 5e-5, "{name}, token {at}: {ours} and {theirs}");
+            }
+        }
+    }
+}
+
+#[test]
+fn neither_chunks_nor_company_nor_threads_change_a_bit() {
+    let golden = golden();
+    let ids = ids(&golden);
+    for (name, family) in golden["families"].as_object().unwrap() {
+        let decoder = open(family, Format::F32);
+        threads::set_threads(1);
+        let whole = logits(&decoder, &ids, &[ids.len()]);
+        threads::set_threads(3);
+        assert_eq!(logits(&decoder, &ids, &[5, 1, 1, 6]), whole, "{name}");
+        // Beside another sequence, which is further on.
+        let mut cache = decoder.cache(3);
+        let other: Vec<u32> = (0..10).map(|i| i % 20).collect();
+        let first = [Span { rows: 0..10, position: 0, pages: &[1] }];
+        let step = Step { ids: &other, spans: &first, wanted: &[] };
+        decoder.forward(&step, &mut cache);
+        let together: Vec<u32> = [3].into_iter().chain(ids.iter().copied()).collect();
+        let spans = [
+            Span { rows: 0..1, position: 10, pages: &[1] },
+            Span { rows: 1..1 + ids.len(), position: 0, pages: &[0] },
+        ];
+        let wanted: Vec<usize> = (1..1 + ids.len()).collect();
+        let step = Step { ids: &together, spans: &spans, wanted: &wanted };
+        assert_eq!(decoder.forward(&step, &mut cache), whole, "{name}");
+    }
+}
+
+#[test]
+fn bf16_stays_near_f32() {
+    let golden = golden();
+    let ids = ids(&golden);
+    let family = &golden["families"]["llama"];
+    let exact = logits(&open(family, Format::F32), &ids, &[ids.len()]);
+    let near = logits(&open(family, Format::Bf16), &ids, &[ids.len()]);
+    assert!(exact.data.iter().zip(&near.data).all(|(a, b)| (a - b).abs() < 0.05));
+    assert_ne!(exact, near);
+}
+
+#[test]
+fn a_page_holds_what_its_bytes_say() {
+    let decoder = open(&golden()["families"]["llama"], Format::F32);
+    assert_eq!(decoder.cache(3).bytes(), decoder.cache_bytes(3 * PAGE));
+    assert_eq!(decoder.cache_bytes(1), decoder.cache_bytes(PAGE));
+    assert_eq!(decoder.context(), 32);
+}
