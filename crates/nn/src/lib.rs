@@ -12,6 +12,7 @@
 //! slice does.
 
 pub mod attention;
+mod blocks;
 pub mod dropout;
 pub mod embedding;
 mod kernels;
@@ -28,6 +29,7 @@ mod activation;
 
 pub use activation::Activation;
 pub use attention::{Attention, AttentionTape, Heads};
+pub use blocks::BlockFormat;
 pub use dropout::Dropout;
 pub use embedding::Embedding;
 pub use linear::{Format, Linear};
