@@ -27,6 +27,18 @@ codes! {
     HEADER, "SPRAT-MODEL-HEADER", Failed,
         "A safetensors file is damaged: its header does not describe the file.",
         "The file was cut off or is no safetensors file; pull or convert the model again.";
+    GGUF, "SPRAT-MODEL-GGUF", Failed,
+        "A GGUF file is damaged: its header does not describe the file.",
+        "The file was cut off, is no GGUF file or was written wrongly; pull or convert the model again.";
+    GGUF_VERSION, "SPRAT-MODEL-GGUF-VERSION", Failed,
+        "A GGUF file is of a version or kind that is not supported.",
+        "Versions 2 and 3, little-endian and in one file, are read; convert the model again.";
+    GGUF_FORMAT, "SPRAT-MODEL-GGUF-FORMAT", Failed,
+        "A tensor of a GGUF file has a number format that is not supported.",
+        "Use a file of the same model in one of the formats that the message lists.";
+    GGUF_KEY, "SPRAT-MODEL-GGUF-KEY", Failed,
+        "The metadata of a GGUF file lacks an entry that is needed, or it has another type.",
+        "The model was converted incompletely or for another program; convert it again.";
     MISSING_TENSOR, "SPRAT-MODEL-MISSING-TENSOR", Failed,
         "A weights file lacks a tensor that the architecture needs.",
         "Check that `config.json` belongs to these weights.";

@@ -39,7 +39,7 @@ pub use learner::{Learner, Tape};
 pub use named::Named;
 pub use sentence::SentenceConfig;
 pub use shrunk::write_encoder;
-pub use sprat_nn::{Format, Pooling};
+pub use sprat_nn::{BlockFormat, Format, Pooling};
 pub use tokenizer::{Tokenizer, Tokens};
 pub use training::Noise;
 pub use tuning::{LoraSettings, Tuning};

@@ -12,6 +12,7 @@
 //! slice does.
 
 pub mod attention;
+mod blocks;
 pub mod cache;
 pub mod dropout;
 pub mod embedding;
@@ -32,6 +33,7 @@ mod activation;
 
 pub use activation::Activation;
 pub use attention::{Attention, AttentionTape, Heads};
+pub use blocks::BlockFormat;
 pub use cache::{PAGE, PagedCache, Scoring, Span};
 pub use dropout::Dropout;
 pub use embedding::Embedding;

@@ -3,11 +3,11 @@
 //! The format (<https://github.com/huggingface/safetensors>): eight bytes with the header's
 //! length (little-endian), a JSON header with name → {dtype, shape, data_offsets}, then the data.
 
+use super::map::map_file;
 use crate::codes;
 use memmap2::Mmap;
 use safetensors::tensor::{Metadata, SafeTensors, TensorInfo};
 use sprat_task::{Error, Result};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// No header may be longer than this, in bytes; the format's own limit.
@@ -30,20 +30,7 @@ impl TensorFile {
     /// # Errors
     /// `SPRAT-MODEL-MISSING-FILE`, `SPRAT-MODEL-READ` when it cannot be opened, `SPRAT-MODEL-HEADER` when it is damaged.
     pub fn open(path: &Path) -> Result<Self> {
-        let read = |why: std::io::Error| match why.kind() {
-            std::io::ErrorKind::NotFound => {
-                let name = path.file_name().unwrap_or_default().to_string_lossy();
-                Error::new(&codes::MISSING_FILE, format!("`{name}` is missing")).file(path)
-            }
-            _ => Error::io(&codes::READ, "open the weights", path, &why),
-        };
-        let file = File::open(path).map_err(read)?;
-        if !file.metadata().map_err(read)?.is_file() {
-            return Err(Error::new(&codes::READ, "the weights are not a file").file(path));
-        }
-        // SAFETY: a map is undefined behaviour only if another process changes the file in
-        // place meanwhile. Model files are written whole and renamed into place, never changed.
-        let map = unsafe { Mmap::map(&file) }.map_err(read)?;
+        let map = map_file(path)?;
         let (data, metadata) = check_header(&map).map_err(|error| error.file(path))?;
         Ok(TensorFile { path: path.to_path_buf(), map, metadata, data })
     }
