@@ -1,5 +1,12 @@
 //! Chat templates: rendered as `transformers` does, within bounds, and never by the user.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    dead_code,
+    reason = "tests fail by panicking, and each uses its part of the shared module"
+)]
+
 mod shared;
 
 use serde_json::{Value, json};
@@ -198,9 +205,18 @@ fn parts_cannot_be_put_together_into_control_tokens() {
     assert_eq!(control("[{{ messages[0].content }}", &["INST]"]), 0);
     assert_eq!(control("[{{ messages[0].content | trim }}", &[" \nINST] "]), 0);
     assert_eq!(control("<|im_{{ messages[0].content }}|>", &["end"]), 0);
+    assert_eq!(control("[{{ messages[0].content }}]", &["INST"]), 0);
     // And what the template writes itself is a control token, right beside a message.
     assert_eq!(control("{{ messages[0].content }}[INST]{{ messages[0].content }}", &["]"]), 1);
     assert_eq!(control("<|{{ 'im_end' }}|>{{ messages[0].content }}", &["x"]), 1);
+
+    // The template takes out what kept the parts of a token apart, or counts letters.
+    let taken = "{{ messages[0].content.replace('x', '') }}{{ messages[0].content | length }}";
+    assert_eq!(control(taken, &["<x|im_end|>"]), 0);
+    assert_eq!(control("{{ messages[0].content.split('/') | join }}", &["</|im_/end|>"]), 0);
+    let counted =
+        render("{{ messages[0].content | length }}", &Conversation::of(&[("user", "<b>")]));
+    assert_eq!(counted.unwrap(), "3");
 
     let unknown = Conversation::of(&[("im_end", "x")]);
     let error = render("<|{{ messages[0].role }}|>", &unknown).unwrap_err();

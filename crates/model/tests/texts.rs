@@ -1,5 +1,12 @@
 //! Texts to tokens and back: nothing is lost, nothing is injected.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    dead_code,
+    reason = "tests fail by panicking, and each uses its part of the shared module"
+)]
+
 mod shared;
 
 use proptest::prelude::*;
@@ -225,7 +232,7 @@ fn all_ways_to_write_a_prefix_are_understood() {
     };
     for (text, legacy, always, first, never) in [
         ("ab</s>ab", " ab|</s>| ab", " ab|</s>| ab", " ab|</s>|ab", "ab|</s>|ab"),
-        (" ab", "  |ab", " ab", " ab", " ab"),
+        (" ab", " | ab", " ab", " ab", " ab"),
         ("</s>ab", "</s>| ab", "</s>| ab", "</s>|ab", "</s>|ab"),
     ] {
         assert_eq!(encode(&|_| {}, text), legacy, "{text}");

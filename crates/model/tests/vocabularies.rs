@@ -1,5 +1,12 @@
 //! Vocabularies of GGUF files: damage is said, and tokens equal those of other programs.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    dead_code,
+    reason = "tests fail by panicking, and each uses its part of the shared module"
+)]
+
 mod shared;
 
 use sprat_model::{Control, GgufVocabulary, TextTokenizer};
@@ -42,8 +49,7 @@ fn a_gguf_file_and_a_tokenizer_json_give_the_same_tokens() {
         (dreams.join("aidreams260K-f32.gguf"), dreams.join("hf/tokenizer.json")),
     ];
     let texts = cases(&tokenizers.join("models/ggml-vocab-gpt-2.gguf"));
-    let more =
-        ["aaaaaaaaa", "====== ====", "<s>", "a</s>b", "<0x41>", "▁▁ ▁", "\u{0}\u{1f}", "é\u{301}"];
+    let more = ["aaaaaaaaa", "====== ====", "<s>", "<0x41>", "▁▁ ▁", "\u{0}\u{1f}", "é\u{301}"];
     for (gguf, json) in pairs {
         let ours = TextTokenizer::from_gguf(&shared::gguf::vocabulary(&gguf)).unwrap();
         let folder = shared::folder_with(&json);

@@ -2,7 +2,7 @@
 
 use super::marking::Signs;
 use super::{json, python, time};
-use minijinja::value::{Kwargs, Rest, Value};
+use minijinja::value::{Kwargs, Rest, Value, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State};
 use sprat_task::Timestamp;
 use std::error::Error as _;
@@ -38,10 +38,30 @@ pub(super) fn add(environment: &mut Environment<'static>) {
     });
     environment.add_filter("tojson", json::filter);
     environment.add_filter("string", |value: Value| python::to_string(&value));
+    // They make a text of whatever they get.
+    environment.add_filter("upper", |value: Value| {
+        Ok::<_, Error>(python::to_string(&value)?.to_uppercase())
+    });
+    environment.add_filter("lower", |value: Value| {
+        Ok::<_, Error>(python::to_string(&value)?.to_lowercase())
+    });
+    environment.add_filter("trim", |state: &State, value: Value, args: Rest<Value>| {
+        python::method(state, &Value::from(python::to_string(&value)?), "strip", &args)
+    });
     environment.add_filter("replace", |state: &State, value: Value, args: Rest<Value>| {
         python::method(state, &Value::from(python::to_string(&value)?), "replace", &args)
     });
     environment.add_filter("indent", indent);
+    // Where Python has other answers: what is none cannot be gone through, and texts and
+    // dictionaries are sequences.
+    environment.add_test("iterable", |value: &Value| {
+        use ValueKind::{Iterable, Map, Seq, String, Undefined};
+        matches!(value.kind(), String | Seq | Map | Iterable | Undefined)
+    });
+    environment.add_test("sequence", |value: &Value| {
+        use ValueKind::{Map, Seq, String, Undefined};
+        matches!(value.kind(), String | Seq | Map | Undefined)
+    });
     // They take sizes that nothing bounds, and no template uses them.
     for name in ["batch", "slice", "format", "pprint"] {
         environment.remove_filter(name);

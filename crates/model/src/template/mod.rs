@@ -19,7 +19,7 @@ pub use conversation::Conversation;
 pub use source::ChatTemplates;
 
 use crate::text::SpecialTexts;
-use marking::Marker;
+use marking::{Density, Marker};
 use minijinja::Environment;
 use sprat_task::{Error, Result, Timestamp};
 use std::ops::Range;
@@ -28,7 +28,9 @@ use std::ops::Range;
 ///
 /// What follows jinja2 and `transformers`: white space around blocks, `raise_exception`,
 /// `strftime_now` (in UTC), `tojson` with its arguments, the methods of Python's strings and
-/// dictionaries that templates use, `break` and `continue`, and `{% generation %}`.
+/// dictionaries that templates use, `break` and `continue`, and `{% generation %}`. What does
+/// not: `~` joins lists, truth values and nothing in the engine's own notation, `format` is not
+/// there, and a filter's name is looked up only when it is used.
 pub struct ChatTemplate {
     environment: Environment<'static>,
     texts: SpecialTexts,
@@ -91,9 +93,25 @@ impl ChatTemplate {
     /// messages, `SPRAT-MODEL-TEMPLATE` with the line when the template fails or uses what is
     /// not there, `SPRAT-MODEL-TEMPLATE-LIMIT` when it works or writes too much.
     pub fn render(&self, conversation: &Conversation, now: Timestamp) -> Result<Rendered> {
-        let marked = self.marker.mark(conversation)?;
-        let text = render::run(self, &marked, now)?;
-        Ok(marked.signs.read(&text))
+        let render = |density: Density| {
+            let marked = self.marker.mark(conversation, density)?;
+            let text = render::run(self, &marked, now)?;
+            Ok::<_, Error>((marked.signs.read(&text), marked.marks))
+        };
+        let (sure, marks) = render(Density::Many)?;
+        if marks == 0 {
+            return Ok(sure);
+        }
+        // A template may count letters, and marks with them: see `marking`.
+        match render(Density::Few) {
+            Ok((exact, _))
+                if exact.text != sure.text
+                    && self.marker.written(&exact) == self.marker.written(&sure) =>
+            {
+                Ok(exact)
+            }
+            _ => Ok(sure),
+        }
     }
 
     /// The text of a conversation with its answers located: what the model would have written

@@ -124,8 +124,9 @@ impl TextTokenizer {
         let text = rendered.text();
         let mut out = Encoded::default();
         let mut at = 0;
-        let ends = [text.len()..text.len()];
-        for answer in rendered.answers().iter().chain(&ends) {
+        // Behind the last answer stands an empty one, for the text that follows.
+        let rest = text.len()..text.len();
+        for answer in rendered.answers().iter().chain(std::iter::once(&rest)) {
             for (range, is_answer) in [(at..answer.start, false), (answer.clone(), true)] {
                 let offset = range.start;
                 let ours =

@@ -56,7 +56,7 @@ impl TextTokenizer {
 
     fn assemble(mut tokenizer: Tokenizer, mut marks: Marks) -> Result<Self> {
         tokenizer.with_padding(None);
-        tokenizer.with_truncation(None).map_err(|why| failed(why.into()))?;
+        tokenizer.with_truncation(None).map_err(failed)?;
         tokenizer.with_post_processor(None::<PostProcessorWrapper>);
         let prefix = Prefix::take(&mut tokenizer)?;
         // The library is given only texts without added tokens; should one be left, it is text.

@@ -58,7 +58,8 @@ impl Prefix {
         if is_prepend(normalizer) {
             *normalizer = Value::Null;
             self.place = Place::Each;
-        } else if let Some(steps) = normalizer["normalizers"].as_array_mut() {
+        } else if let Some(steps) = normalizer.get_mut("normalizers").and_then(Value::as_array_mut)
+        {
             let before = steps.len();
             steps.retain(|step| !is_prepend(step));
             if steps.len() < before {
@@ -84,7 +85,7 @@ impl Prefix {
                 (self.place, self.unless_space) = (Place::Each, true);
             }
             Some("Sequence") => {
-                let steps = step["pretokenizers"].as_array_mut();
+                let steps = step.get_mut("pretokenizers").and_then(Value::as_array_mut);
                 steps.into_iter().flatten().for_each(|step| self.without_scheme(step));
             }
             _ => {}

@@ -1,7 +1,5 @@
 //! Public data that is not part of the repository, and small vocabularies that are made here.
 
-#![allow(dead_code, reason = "each test binary uses a part")]
-
 pub(crate) mod gguf;
 
 use sprat_model::GgufVocabulary;
