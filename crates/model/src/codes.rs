@@ -63,6 +63,18 @@ codes! {
     TOKENIZER, "SPRAT-MODEL-TOKENIZER", Failed,
         "The tokenizer could not be loaded or does not fit the model.",
         "Take `tokenizer.json` from the model's own repository.";
+    VOCABULARY, "SPRAT-MODEL-VOCABULARY", Failed,
+        "The tokenizer in a GGUF file is damaged or of an unknown kind.",
+        "Download the file again, or use one whose tokenizer is byte-level BPE or SentencePiece.";
+    TEMPLATE, "SPRAT-MODEL-TEMPLATE", Failed,
+        "A model's chat template is wrong, or uses something that is not there.",
+        "Take the template from the model's own repository, or write one that needs less.";
+    TEMPLATE_LIMIT, "SPRAT-MODEL-TEMPLATE-LIMIT", Failed,
+        "A model's chat template worked too long, or its result is too long.",
+        "Shorten the conversation; if that does not help, the template does not end.";
+    CONVERSATION, "SPRAT-MODEL-CONVERSATION", Usage,
+        "The messages of a conversation do not suit the model's chat template.",
+        "Send messages with a role and a content, in an order that the model knows.";
     ADAPTER, "SPRAT-MODEL-ADAPTER", Failed,
         "An adapter cannot be used with this model.",
         "Use a LoRA adapter in the PEFT layout that was made for this base model.";

@@ -1,7 +1,9 @@
-//! Text encoders and decoders: architectures as data, tokenizers, and the formats of model files.
+//! Models: architectures as data, tokenizers, chat templates, and the formats of model files.
 //!
 //! [`Encoder`] opens a model folder and embeds texts, [`Learner`] trains one with forward and
-//! backward, [`Classifier`] opens what training wrote and predicts.
+//! backward, [`Classifier`] opens what training wrote and predicts. For models that generate,
+//! [`TextTokenizer`] turns texts into tokens and back, and [`ChatTemplate`] conversations into
+//! texts.
 
 mod adapter;
 mod artefact;
@@ -21,10 +23,13 @@ mod learner;
 mod named;
 mod sentence;
 mod shrunk;
+mod template;
+mod text;
 pub mod tiny;
 mod tokenizer;
 mod training;
 mod tuning;
+mod vocabulary;
 mod weights;
 
 pub use adapter::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, Adapter, LoraPair};
@@ -40,9 +45,12 @@ pub use named::Named;
 pub use sentence::SentenceConfig;
 pub use shrunk::write_encoder;
 pub use sprat_nn::{BlockFormat, Format, Pooling};
+pub use template::{ChatTemplate, ChatTemplates, Conversation, Rendered};
+pub use text::{Control, Encoded, SpecialTexts, TextStream, TextTokenizer};
 pub use tokenizer::{Tokenizer, Tokens};
 pub use training::Noise;
 pub use tuning::{LoraSettings, Tuning};
+pub use vocabulary::GgufVocabulary;
 pub use weights::{
     EmbeddingWeights, EncoderWeights, LayerWeights, LinearWeights, NormWeights, Slot,
 };
