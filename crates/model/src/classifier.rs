@@ -134,6 +134,7 @@ impl Classifier {
             Format::F32 => 4,
             Format::Bf16 => 2,
             Format::Int8 => 1,
+            Format::Blocks(blocks) => blocks.bytes().div_ceil(blocks.elements()),
         };
         (config.parameters() * width + 4 * self.labels().len() * (config.hidden + 1)) as u64
     }

@@ -90,9 +90,9 @@ impl<'a> Fields<'a> {
     pub(crate) fn tokens(&self, field: &str) -> Result<Vec<u32>> {
         let token = |value: &Value| {
             let token = value.as_u64().filter(|token| *token <= LARGEST);
-            token.map(|token| token as u32).ok_or_else(|| {
-                self.wrong(field, format!("`{value}` is no token"))
-            })
+            token
+                .map(|token| token as u32)
+                .ok_or_else(|| self.wrong(field, format!("`{value}` is no token")))
         };
         match self.map.get(field) {
             None | Some(Value::Null) => Ok(Vec::new()),

@@ -334,9 +334,10 @@ fn templates_are_found_where_models_keep_them() {
 fn the_template_of_a_gguf_file_is_rendered() {
     let Some(data) = shared::data() else { return };
     let path = data.join("data/tokenizers/models/ggml-vocab-phi-3.gguf");
-    let source = shared::gguf::metadata(&path)["tokenizer.chat_template"].text();
-    let tokenizer = TextTokenizer::from_gguf(&shared::gguf::vocabulary(&path)).unwrap();
-    let templates = ChatTemplates::from_source(&source, &tokenizer.special_texts()).unwrap();
+    let file = sprat_model::files::Gguf::open(&path).unwrap();
+    let source = file.metadata().text("tokenizer.chat_template").unwrap();
+    let tokenizer = TextTokenizer::from_gguf(&shared::vocabulary(&path)).unwrap();
+    let templates = ChatTemplates::from_source(source, &tokenizer.special_texts()).unwrap();
     let talk = Conversation::of(&[("user", "Hi <|end|>")]);
     let rendered = templates.choose(None, false).unwrap().render(&talk, NOW).unwrap();
     assert_eq!(rendered.text(), "<s><|user|>\nHi <|end|><|end|>\n<|assistant|>\n");

@@ -108,8 +108,10 @@ fn bf16_stays_near_f32() {
     let family = &golden["families"]["llama"];
     let exact = logits(&open(family, Format::F32), &ids, &[ids.len()]);
     let near = logits(&open(family, Format::Bf16), &ids, &[ids.len()]);
-    assert!(exact.data.iter().zip(&near.data).all(|(a, b)| (a - b).abs() < 0.05));
-    assert_ne!(exact, near);
+    let rms = |data: &[f32]| data.iter().map(|x| x * x).sum::<f32>().sqrt();
+    let change: Vec<f32> = exact.data.iter().zip(&near.data).map(|(a, b)| a - b).collect();
+    let share = rms(&change) / rms(&exact.data);
+    assert!(share > 0.0 && share < 0.03, "{share}");
 }
 
 #[test]

@@ -250,7 +250,7 @@ fn tokens_equal_published_ones() {
     let read = |name: &str| -> serde_json::Value {
         serde_json::from_str(&std::fs::read_to_string(data.join(name)).unwrap()).unwrap()
     };
-    let open = |path: &Path| TextTokenizer::from_gguf(&shared::gguf::vocabulary(path)).unwrap();
+    let open = |path: &Path| TextTokenizer::from_gguf(&shared::vocabulary(path)).unwrap();
     let gpt2 = open(&data.join("models/ggml-vocab-gpt-2.gguf"));
     // Phi-3's vocabulary is Llama 2's with more tokens behind.
     let llama = open(&data.join("models/ggml-vocab-phi-3.gguf"));

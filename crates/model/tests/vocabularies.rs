@@ -27,7 +27,7 @@ fn tokens_equal_those_of_llama_cpp() {
     let Some(data) = shared::data() else { return };
     for name in ["gpt-2", "phi-3"] {
         let path = data.join(format!("data/tokenizers/models/ggml-vocab-{name}.gguf"));
-        let tokenizer = TextTokenizer::from_gguf(&shared::gguf::vocabulary(&path)).unwrap();
+        let tokenizer = TextTokenizer::from_gguf(&shared::vocabulary(&path)).unwrap();
         let cases = cases(&path);
         assert!(cases.len() > 40, "{name}: {}", cases.len());
         for (text, ids) in cases {
@@ -51,7 +51,7 @@ fn a_gguf_file_and_a_tokenizer_json_give_the_same_tokens() {
     let texts = cases(&tokenizers.join("models/ggml-vocab-gpt-2.gguf"));
     let more = ["aaaaaaaaa", "====== ====", "<s>", "<0x41>", "▁▁ ▁", "\u{0}\u{1f}", "é\u{301}"];
     for (gguf, json) in pairs {
-        let ours = TextTokenizer::from_gguf(&shared::gguf::vocabulary(&gguf)).unwrap();
+        let ours = TextTokenizer::from_gguf(&shared::vocabulary(&gguf)).unwrap();
         let folder = shared::folder_with(&json);
         let theirs = TextTokenizer::open(folder.path()).unwrap();
         for text in texts.iter().map(|(text, _)| text.as_str()).chain(more) {
@@ -81,7 +81,7 @@ fn the_dreaming_model_has_its_golden_tokens() {
     let dreams = data.join("models/aidreams260K");
     let golden = std::fs::read_to_string(dreams.join("golden.json")).unwrap();
     let golden: serde_json::Value = serde_json::from_str(&golden).unwrap();
-    let gguf = shared::gguf::vocabulary(&dreams.join("aidreams260K-q8_0.gguf"));
+    let gguf = shared::vocabulary(&dreams.join("aidreams260K-q8_0.gguf"));
     let folder = dreams.join("hf");
     for tokenizer in [TextTokenizer::from_gguf(&gguf), TextTokenizer::open(&folder)] {
         let tokenizer = tokenizer.unwrap();

@@ -86,8 +86,7 @@ impl PagedCache {
     fn at(&self, page: u32, layer: usize, head: usize) -> usize {
         let page = page as usize;
         assert!(page < self.pages && layer < self.layers, "a page of this cache");
-        ((page * self.layers + layer) * self.heads.key_value + head)
-            * Self::head_floats(self.heads)
+        ((page * self.layers + layer) * self.heads.key_value + head) * Self::head_floats(self.heads)
     }
 
     /// Keeps keys and values of the rows of `qkv` `[tokens, heads.columns()]` that `spans` cover.
@@ -292,7 +291,8 @@ mod tests {
             let part = |row: usize, at: usize, d: usize| f64::from(qkv.row(row)[at * width + d]);
             let low = scoring.window.map_or(0, |window| (i + 1).saturating_sub(window));
             let score = |j: usize| {
-                let dot: f64 = (0..width).map(|d| part(i, head, d) * part(j, query + group, d)).sum();
+                let dot: f64 =
+                    (0..width).map(|d| part(i, head, d) * part(j, query + group, d)).sum();
                 let score = dot * f64::from(scoring.scale);
                 let capped = |cap: f32| f64::from(cap) * (score / f64::from(cap)).tanh();
                 scoring.soft_cap.map_or(score, capped).exp()
@@ -300,7 +300,8 @@ mod tests {
             let total: f64 = (low..=i).map(score).sum();
             for d in 0..width {
                 let value = |j: usize| score(j) * part(j, query + key_value + group, d);
-                out.row_mut(i)[head * width + d] = ((low..=i).map(value).sum::<f64>() / total) as f32;
+                out.row_mut(i)[head * width + d] =
+                    ((low..=i).map(value).sum::<f64>() / total) as f32;
             }
         }
         out

@@ -24,7 +24,8 @@ impl Embedding {
     pub fn new(table: Mat, format: Format) -> Self {
         let (entries, width) = (table.rows, table.cols);
         let table = match format {
-            Format::F32 => Table::F32(table.data),
+            // Tables in blocks stay with the layer that shares them; see `Linear::weight_row`.
+            Format::F32 | Format::Blocks(_) => Table::F32(table.data),
             Format::Bf16 => Table::Bf16(table.data.iter().map(|x| bf16::from_f32(*x)).collect()),
             Format::Int8 => {
                 let mut values = Vec::with_capacity(table.data.len());

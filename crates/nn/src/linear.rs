@@ -1,8 +1,8 @@
 //! Linear layers, `y = x·Wᵀ + b`.
 
 use crate::kernels::f32::{self, Finish, Left, Panels, Right};
-use crate::kernels::{bf16, int8};
-use crate::{Activation, Mat};
+use crate::kernels::{bf16, blocks, int8};
+use crate::{Activation, BlockFormat, Mat};
 use std::sync::OnceLock;
 
 /// How a frozen weight is stored and multiplied.
@@ -15,6 +15,10 @@ pub enum Format {
     /// 8-bit integers: weights symmetric per output, activations quantized per row as they come
     /// (unsigned, with a zero point). Backward runs over the restored weights in `f32`.
     Int8,
+    /// Weights in blocks of a GGML format, activations quantized to signed bytes as they come, 32
+    /// to a scale; formats of floats are multiplied as [`Format::Bf16`] or [`Format::F32`].
+    /// Backward runs over the restored weights in `f32`.
+    Blocks(BlockFormat),
 }
 
 /// A linear layer; its weight is packed for the kernels of its [`Format`].
@@ -35,6 +39,7 @@ enum Packed {
     F32(f32::Panels),
     Bf16(bf16::Panels),
     Int8(int8::Panels),
+    Blocks(blocks::Panels),
 }
 
 impl Packed {
@@ -43,6 +48,7 @@ impl Packed {
             Packed::F32(panels) => panels.get(k, j),
             Packed::Bf16(panels) => panels.get(k, j),
             Packed::Int8(panels) => panels.get(k, j),
+            Packed::Blocks(panels) => panels.get(k, j),
         }
     }
 
@@ -51,6 +57,7 @@ impl Packed {
             Packed::F32(panels) => panels.bytes(),
             Packed::Bf16(panels) => panels.bytes(),
             Packed::Int8(panels) => panels.bytes(),
+            Packed::Blocks(panels) => panels.bytes(),
         }
     }
 
@@ -62,6 +69,9 @@ impl Packed {
             }
             Packed::Bf16(panels) => bf16::multiply(x.rows, &x.data, panels, &mut y.data, finish),
             Packed::Int8(panels) => int8::multiply(x.rows, &x.data, panels, &mut y.data, finish),
+            Packed::Blocks(panels) => {
+                blocks::multiply(x.rows, &x.data, panels, &mut y.data, finish);
+            }
         }
     }
 }
@@ -86,6 +96,14 @@ impl Linear {
                     (0..outputs).map(|i| quantize_symmetric(weight.row(i), &mut values)).collect();
                 return Linear::from_int8(inputs, &values, scales, bias);
             }
+            Format::Blocks(blocks) => {
+                let row = blocks
+                    .bytes_for(inputs)
+                    .unwrap_or_else(|| panic!("{inputs} inputs are no whole blocks of {blocks}"));
+                let mut bytes = vec![0; outputs * row];
+                blocks.quantize_rows(inputs, &weight.data, None, &mut bytes);
+                return Linear::from_blocks(blocks, inputs, &bytes, bias);
+            }
         };
         Linear { outputs, inputs, format, forward, backward: OnceLock::new(), bias }
     }
@@ -104,6 +122,36 @@ impl Linear {
         let forward = Packed::Int8(int8::Panels::pack(inputs, values, scales));
         let backward = OnceLock::new();
         Linear { outputs, inputs, format: Format::Int8, forward, backward, bias }
+    }
+
+    /// A [`Format::Blocks`] layer from the stored rows of a GGML format, `[outputs, inputs]`.
+    /// Formats of floats give a layer of [`Format::F32`] or [`Format::Bf16`].
+    ///
+    /// # Panics
+    /// If `inputs` are no whole blocks, or the bytes no whole rows of them.
+    pub fn from_blocks(
+        format: BlockFormat,
+        inputs: usize,
+        bytes: &[u8],
+        bias: Option<Vec<f32>>,
+    ) -> Self {
+        let row = format.bytes_for(inputs).filter(|row| *row > 0 && bytes.len() % row == 0);
+        let Some(row) = row else {
+            panic!("{} bytes are no rows of {inputs} weights in {format}", bytes.len());
+        };
+        let outputs = bytes.len() / row;
+        assert!(bias.as_ref().is_none_or(|b| b.len() == outputs), "one bias per output");
+        let Some(layout) = format.layout() else {
+            let mut weight = Mat::zeros(outputs, inputs);
+            format.dequantize_all(bytes, &mut weight.data);
+            let kept = if format == BlockFormat::Bf16 { Format::Bf16 } else { Format::F32 };
+            return Linear::new(weight, bias, kept);
+        };
+        let panels = blocks::Panels::pack(inputs, outputs, layout, |j, group| {
+            format.group(&bytes[j * row..(j + 1) * row], group)
+        });
+        let (forward, format) = (Packed::Blocks(panels), Format::Blocks(format));
+        Linear { outputs, inputs, format, forward, backward: OnceLock::new(), bias }
     }
 
     /// The bytes `[outputs, inputs]` and scales `[outputs]` of an [`Format::Int8`] layer, as
@@ -209,7 +257,7 @@ impl Linear {
             let (k, n) = (self.outputs, self.inputs);
             match self.format {
                 Format::Bf16 => Packed::Bf16(bf16::Panels::pack(k, n, &weight.data, n, 1)),
-                Format::F32 | Format::Int8 => {
+                Format::F32 | Format::Int8 | Format::Blocks(_) => {
                     let mut panels = Panels::default();
                     panels.pack_rows(k, n, |i| weight.row(i));
                     Packed::F32(panels)
@@ -277,6 +325,26 @@ mod tests {
 
     const FORMATS: [Format; 3] = [Format::F32, Format::Bf16, Format::Int8];
 
+    #[test]
+    fn blocks_multiply_the_weights_that_dequantizing_gives() {
+        for format in BlockFormat::ALL.into_iter().filter(|format| format.is_quantized()) {
+            let (x, weight) = (matrix(9, 512, 1), matrix(50, 512, 2));
+            let mut bytes = vec![0; 50 * format.bytes_for(512).unwrap()];
+            format.quantize_rows(512, &weight.data, None, &mut bytes);
+            let layer = Linear::from_blocks(format, 512, &bytes, None);
+            let mut restored = Mat::zeros(50, 512);
+            format.dequantize_all(&bytes, &mut restored.data);
+            assert_eq!(layer.weight(), restored, "{format}");
+            let same = Linear::new(weight, None, Format::Blocks(format));
+            assert_eq!(same.forward(&x), layer.forward(&x), "{format}");
+            // Activations lose up to half a step of their largest over 127.
+            assert_close(&layer.forward(&x), &plain(&x, &restored, &[0.0; 50]), 0.2, "blocks");
+            let dy = matrix(20, 50, 3);
+            let want = plain(&dy, &restored.transposed(), &[0.0; 512]);
+            assert_close(&layer.backward_input(&dy), &want, 1e-4, "dx");
+        }
+    }
+
     /// `x·Wᵀ + b` in f64.
     fn plain(x: &Mat, weight: &Mat, bias: &[f32]) -> Vec<f64> {
         let product = |i: usize, j: usize| {
@@ -325,14 +393,14 @@ mod tests {
                     Format::F32 => (x.clone(), 3e-5),
                     Format::Bf16 => (rounded(&x), 3e-5),
                     // A value on the edge between two bytes may fall to either side.
-                    Format::Int8 => (quantized(&x), 1e-2),
+                    _ => (quantized(&x), 1e-2),
                 };
                 let want = plain(&seen, &layer.weight(), &bias);
                 assert_close(&layer.forward(&x), &want, tolerance, &format!("{format:?}"));
                 let bound = match format {
                     Format::F32 => 0.0,
                     Format::Bf16 => 1.0 / 256.0,
-                    Format::Int8 => 0.5 / 127.0 + 1e-6,
+                    _ => 0.5 / 127.0 + 1e-6,
                 };
                 let kept = layer.weight();
                 let near = |(a, b): (&f32, &f32)| (a - b).abs() <= bound;

@@ -66,8 +66,7 @@ impl RmsNorm {
                 let at = index * ROWS * heads + i;
                 let start = at / heads * cols + column + at % heads * width;
                 // SAFETY: a head of a row, which belongs to this piece alone.
-                let head =
-                    unsafe { std::slice::from_raw_parts_mut(data.get().add(start), width) };
+                let head = unsafe { std::slice::from_raw_parts_mut(data.get().add(start), width) };
                 *inverse = rows::rms_in_place(head, &self.gamma, self.eps);
             }
         });

@@ -81,9 +81,8 @@ impl Rotations {
                 for head in 0..heads {
                     let start = row * cols + column + head * width;
                     // SAFETY: the head of a row, which belongs to this task alone.
-                    let head = unsafe {
-                        std::slice::from_raw_parts_mut(data.get().add(start), 2 * pairs)
-                    };
+                    let head =
+                        unsafe { std::slice::from_raw_parts_mut(data.get().add(start), 2 * pairs) };
                     let (first, second) = head.split_at_mut(pairs);
                     let angles = cosines.iter().zip(sines);
                     for ((a, b), (c, s)) in first.iter_mut().zip(second).zip(angles) {
@@ -119,8 +118,7 @@ mod tests {
                 let inside = column.checked_sub(3).filter(|at| *at < 16).map(|at| at % 8);
                 let want = match inside {
                     Some(at) if at < 6 => {
-                        let angle =
-                            f64::from(*position) * f64::from(rotary().frequencies[at % 3]);
+                        let angle = f64::from(*position) * f64::from(rotary().frequencies[at % 3]);
                         let pair = |by: usize| f64::from(before[column - at + at % 3 + by]);
                         let (sine, cosine) = angle.sin_cos();
                         let turned = if at < 3 {

@@ -129,8 +129,11 @@ impl DecoderConfig {
             Ok(found.map(|cap| cap as f32))
         };
         let capped = |default: f64| (family.model_types == ["gemma2"]).then_some(default);
-        let activation =
-            if fields.map.contains_key("hidden_activation") { "hidden_activation" } else { "hidden_act" };
+        let activation = if fields.map.contains_key("hidden_activation") {
+            "hidden_activation"
+        } else {
+            "hidden_act"
+        };
         let norm_epsilon = fields.number("rms_norm_eps", 1e-6)?;
         if !(norm_epsilon > 0.0 && norm_epsilon < 1.0) {
             return Err(fields.wrong("rms_norm_eps", "must be between 0 and 1"));
@@ -148,7 +151,8 @@ impl DecoderConfig {
                 None | Some(Value::Null) => Activation::Silu,
                 Some(_) => fields.activation(activation)?,
             },
-            tied: whole.flag("tie_word_embeddings", fields.flag("tie_word_embeddings", family.tied)?)?,
+            tied: whole
+                .flag("tie_word_embeddings", fields.flag("tie_word_embeddings", family.tied)?)?,
             biases: biases(&fields, family)?,
             attention_scale: 1.0 / (scalar as f32).sqrt(),
             attention_cap: cap("attn_logit_softcapping", capped(50.0))?,
@@ -257,11 +261,13 @@ fn default_theta(family: &DecoderFamily) -> f64 {
 /// Which layers see a window only.
 fn sliding_layers(fields: &Fields<'_>, family: &DecoderFamily, count: usize) -> Result<Vec<bool>> {
     if let Some(Value::Array(types)) = fields.map.get("layer_types") {
-        let kind = |value: &Value| match value.as_str() {
-            Some("sliding_attention") => Ok(true),
-            Some("full_attention") => Ok(false),
-            _ => Err(fields.wrong("layer_types", format!("layers of type {value} are not supported"))),
-        };
+        let kind =
+            |value: &Value| match value.as_str() {
+                Some("sliding_attention") => Ok(true),
+                Some("full_attention") => Ok(false),
+                _ => Err(fields
+                    .wrong("layer_types", format!("layers of type {value} are not supported"))),
+            };
         let kinds = types.iter().map(kind).collect::<Result<Vec<bool>>>()?;
         if kinds.len() != count {
             let what = format!("{} types for {count} layers", kinds.len());

@@ -4,9 +4,7 @@ use super::config::DecoderConfig;
 use super::joined::Joined;
 use super::names::Role;
 use super::source::Source;
-use sprat_nn::{
-    Mat, PagedCache, RmsNorm, RotatedHeads, Rotations, Span, add_residual, gated_into,
-};
+use sprat_nn::{Mat, PagedCache, RmsNorm, RotatedHeads, Rotations, Span, add_residual, gated_into};
 use sprat_task::Result;
 
 /// A layer, packed for computing.

@@ -2,6 +2,7 @@
 
 mod config;
 mod family;
+mod gguf;
 mod joined;
 mod layer;
 mod names;
@@ -12,7 +13,8 @@ pub use config::{DecoderConfig, LayerKind, ProjectionBiases};
 pub use family::{Biases, DecoderFamily, Windows};
 pub use rope::{RopeConfig, RopeScaling};
 
-use crate::files::Weights;
+use crate::files::{Gguf, Weights};
+use gguf::GgufSource;
 use joined::Joined;
 use layer::{Buffers, Layer, Place};
 use names::Role;
@@ -57,6 +59,16 @@ impl Decoder {
         let weights = Weights::open(folder)?;
         let source = Folder::new(&weights, &config, format);
         Decoder::read(&source, &config, context)
+    }
+
+    /// Opens a GGUF file; matrices are multiplied in the formats they are stored in. `context` is
+    /// that of [`Self::open`].
+    ///
+    /// # Errors
+    /// A coded error that names the file, and the tensor or key, that is wrong.
+    pub fn open_gguf(file: &Gguf, context: Option<usize>) -> Result<Self> {
+        let config = gguf::config(file)?;
+        Decoder::read(&GgufSource::new(file, &config), &config, context)
     }
 
     fn read(source: &dyn Source, config: &DecoderConfig, context: Option<usize>) -> Result<Self> {
@@ -143,12 +155,8 @@ impl Decoder {
             self.rotaries.iter().map(|rotary| rotary.rotations(&positions)).collect();
         let mut buffers = Buffers::default();
         for (at, layer) in self.layers.iter().enumerate() {
-            let place = Place {
-                config: &self.config,
-                layer: at,
-                rotations: &rotations,
-                spans: step.spans,
-            };
+            let place =
+                Place { config: &self.config, layer: at, rotations: &rotations, spans: step.spans };
             layer.infer(&mut x, cache, &place, &mut buffers);
         }
         x

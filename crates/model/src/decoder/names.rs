@@ -55,7 +55,6 @@ pub(crate) fn hugging_face(family: &DecoderFamily, role: Role, layer: usize) -> 
 }
 
 /// The name in GGUF files, without `.weight`.
-#[allow(dead_code, reason = "read by the GGUF source")]
 pub(crate) fn gguf(role: Role, layer: usize) -> String {
     let inner = match role {
         Role::Embedding => return "token_embd".into(),

@@ -136,10 +136,8 @@ pub(crate) fn read(
     let empty = Map::new();
     let fields = outer.inner(inner.unwrap_or(&empty), "rope_parameters");
     let theta = fields.positive("rope_theta", default_theta)?;
-    let share = fields.positive(
-        "partial_rotary_factor",
-        outer.positive("partial_rotary_factor", 1.0)?,
-    )?;
+    let share =
+        fields.positive("partial_rotary_factor", outer.positive("partial_rotary_factor", 1.0)?)?;
     let columns = (width as f64 * share) as usize;
     if theta <= 1.0 || columns < 2 || columns > width || !columns.is_multiple_of(2) {
         let what = format!("rotary base {theta} over {columns} of {width} columns is impossible");

@@ -3,13 +3,13 @@
 //! The text between added tokens goes through the Hugging Face library. Everything else is
 //! done here, because it decides what a user's text can do: which texts stand for tokens
 //! ([`added`]), whether a space is put before a text ([`prefix`]), and the bytes of each token
-//! ([`pieces`]), from which texts are put together again ([`decoder`]).
+//! ([`pieces`]), from which texts are put together again ([`stream`]).
 
 mod added;
-mod stream;
 mod open;
 mod pieces;
 mod prefix;
+mod stream;
 
 pub use stream::TextStream;
 

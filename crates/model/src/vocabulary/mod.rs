@@ -9,6 +9,7 @@ mod merges;
 mod split;
 
 use crate::codes;
+use crate::files::gguf::Metadata;
 use sprat_task::{Error, Result};
 use std::collections::HashMap;
 use tokenizers::models::bpe::{BPE, Vocab};
@@ -49,6 +50,42 @@ pub struct GgufVocabulary {
     pub add_eos: Option<bool>,
     /// `add_space_prefix`; without it true. Only `llama` has a prefix.
     pub add_space_prefix: Option<bool>,
+}
+
+impl GgufVocabulary {
+    /// The tokenizer's keys of a file.
+    ///
+    /// # Errors
+    /// `SPRAT-MODEL-GGUF-KEY` when a key is missing or has another type.
+    pub fn read(metadata: &Metadata) -> Result<Self> {
+        let key = |name: &str| format!("tokenizer.ggml.{name}");
+        let token = |name: &str| -> Result<Option<u32>> {
+            let id = metadata.optional(&key(name), Metadata::number)?;
+            // Some files write "none" as −1.
+            Ok(id.and_then(|id| u32::try_from(id).ok()))
+        };
+        let flag = |name: &str| metadata.optional(&key(name), Metadata::flag);
+        let texts = |name: &str| metadata.optional(&key(name), Metadata::texts);
+        let kinds = metadata.optional(&key("token_type"), Metadata::numbers)?;
+        Ok(GgufVocabulary {
+            model: metadata.text(&key("model"))?.to_owned(),
+            pre: metadata.optional(&key("pre"), Metadata::text)?.map(str::to_owned),
+            tokens: metadata.texts(&key("tokens"))?.to_vec(),
+            scores: metadata.optional(&key("scores"), Metadata::floats)?,
+            // What is no kind at all is refused with the kinds that are unknown.
+            types: kinds.map(|kinds| {
+                kinds.into_iter().map(|kind| i32::try_from(kind).unwrap_or(-1)).collect()
+            }),
+            merges: texts("merges")?.map(<[String]>::to_vec),
+            bos: token("bos_token_id")?,
+            eos: token("eos_token_id")?,
+            unknown: token("unknown_token_id")?,
+            pad: token("padding_token_id")?,
+            add_bos: flag("add_bos_token")?,
+            add_eos: flag("add_eos_token")?,
+            add_space_prefix: flag("add_space_prefix")?,
+        })
+    }
 }
 
 /// What a token is, as GGUF numbers it.

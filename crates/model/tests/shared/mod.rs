@@ -1,8 +1,7 @@
 //! Public data that is not part of the repository, and small vocabularies that are made here.
 
-pub(crate) mod gguf;
-
 use sprat_model::GgufVocabulary;
+use sprat_model::files::Gguf;
 use std::path::{Path, PathBuf};
 
 /// The shared data; says loudly when it is missing.
@@ -14,6 +13,11 @@ pub(crate) fn data() -> Option<PathBuf> {
     }
     eprintln!("SKIPPED: no shared data at {}; set SPRAT_SHARED", path.display());
     None
+}
+
+/// The tokenizer of a GGUF file.
+pub(crate) fn vocabulary(path: &Path) -> GgufVocabulary {
+    GgufVocabulary::read(Gguf::open(path).unwrap().metadata()).unwrap()
 }
 
 /// A folder with a file under the name `tokenizer.json`.

@@ -61,7 +61,7 @@ fn restore_affine(
 /// The 6-bit scale and minimum of a group: those of the first four stand in the lower bits of the
 /// first eight bytes; of the others the lower nibbles in the last four, the rest on top of the
 /// first eight.
-fn unpack(scales: &[u8], group: usize) -> (u8, u8) {
+pub(super) fn unpack(scales: &[u8], group: usize) -> (u8, u8) {
     match group {
         0..4 => (scales[group] & 63, scales[group + 4] & 63),
         _ => (

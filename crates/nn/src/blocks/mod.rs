@@ -9,6 +9,7 @@
 //!
 //! Nothing here depends on the processor: the same row gives the same bytes everywhere.
 
+mod grid;
 mod k;
 mod legacy;
 mod plain;
