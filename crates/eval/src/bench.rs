@@ -163,6 +163,7 @@ impl Bench {
             memory_bytes: scored.memory_bytes,
             size_bytes: scored.size_bytes,
             pricing: scored.pricing,
+            refusal: None,
         };
         self.candidates.iter().map(measurement).collect()
     }

@@ -63,6 +63,9 @@ pub struct Measurement {
     pub size_bytes: Option<u64>,
     /// How it is paid for.
     pub pricing: Option<Pricing>,
+    /// Why an earlier gate refused it: a shrunk variant whose skill was not shown to be retained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<String>,
 }
 
 /// A candidate against the needs.
@@ -176,7 +179,7 @@ pub fn choose(
 }
 
 fn assess(needs: &Needs, metric: &str, measured: Measurement) -> Assessment {
-    let mut objections = Vec::new();
+    let mut objections: Vec<String> = measured.refusal.iter().cloned().collect();
     if needs.privacy == Privacy::OnPremise && measured.place == Place::Hosted {
         objections.push("hosted: the data would leave your machines".to_owned());
     }
@@ -320,6 +323,7 @@ pub(crate) mod tests {
             memory_bytes: Some(90_000_000),
             size_bytes: Some(23_000_000),
             pricing,
+            refusal: None,
         }
     }
 
@@ -400,5 +404,19 @@ pub(crate) mod tests {
         let text = serde_json::to_string(&choice).unwrap();
         let back: Choice = serde_json::from_str(&text).unwrap();
         assert_eq!(back, choice);
+    }
+
+    #[test]
+    fn what_an_earlier_gate_refused_is_never_chosen() {
+        let better = Measurement {
+            refusal: Some("refused by shrink: too few rows".into()),
+            ..measurement("small", Place::Local, 950, 2.0, None)
+        };
+        let plain = measurement("large", Place::Local, 940, 9.0, None);
+        let scope = Scope { labels: 3, training_rows: 100, test_rows: 1000 };
+        let choice = choose(Needs::default(), "accuracy", scope, vec![better, plain]).unwrap();
+        assert_eq!(choice.recommended, Some(1));
+        assert_eq!(choice.candidates[0].objections, ["refused by shrink: too few rows"]);
+        assert!(!choice.candidates[0].on_front);
     }
 }

@@ -4,7 +4,7 @@
 use crate::answers::{Given, Questions};
 use crate::prepare::Prepared;
 use crate::project::{is_hosted, short_name};
-use crate::shrink::{ShrinkRecord, name};
+use crate::shrink::ShrinkRecord;
 use crate::step::Stepped;
 use crate::tune::TuneRecord;
 use crate::{Done, Project, bundle};
@@ -114,15 +114,14 @@ impl Project {
             let name = format!("{} frozen", short_name(candidate));
             locals.push(Local { name, folder, digest: frozen.value.artefact });
         }
-        let name_of = |variant: &str| format!("{} {variant}", tuned.value.name);
         locals.push(Local {
-            name: name_of("tuned"),
+            name: format!("{} tuned", tuned.value.name),
             folder: shrunk.full(),
             digest: tuned.value.artefact,
         });
         for variant in &shrunk.value.variants {
             locals.push(Local {
-                name: name_of(&format!("tuned {}", name(variant.stored))),
+                name: variant.name(&tuned.value),
                 folder: shrunk.bundle(variant.stored),
                 digest: shrunk.inputs,
             });

@@ -2,17 +2,26 @@
 
 use crate::bench::BenchRecord;
 use crate::prepare::Prepared;
+use crate::shrink::ShrinkRecord;
+use crate::tune::TuneRecord;
 use crate::{Done, Project, codes};
 use serde_json::json;
 use sprat_eval::{Choice, Needs, Privacy, Scope, choose};
 use sprat_task::{Error, Result, settings};
 
 impl Project {
-    /// The verdict over the measured candidates.
+    /// The verdict over the measured candidates. A variant that the check of shrinking refused is
+    /// shown with the reason and never chosen.
     ///
     /// # Errors
     /// Those of `eval`.
-    pub(crate) fn chosen(&self, prepared: &Prepared, bench: &BenchRecord) -> Result<Choice> {
+    pub(crate) fn chosen(
+        &self,
+        prepared: &Prepared,
+        tuned: &TuneRecord,
+        shrunk: &ShrinkRecord,
+        bench: &BenchRecord,
+    ) -> Result<Choice> {
         let needs = &self.settings.needs;
         let needs = Needs {
             p95_latency_ms: needs.p95_latency_ms,
@@ -28,7 +37,17 @@ impl Project {
             training_rows: prepared.train.len() as u64,
             test_rows: bench.bench.rows,
         };
-        choose(needs, "accuracy", scope, bench.bench.measurements())
+        let mut measurements = bench.bench.measurements();
+        for variant in &shrunk.variants {
+            let objections = variant.retention.objections();
+            let name = variant.name(tuned);
+            let measured = measurements.iter_mut().filter(|measured| measured.name == name);
+            if !objections.is_empty() {
+                let refusal = format!("refused by shrink: {}", objections.join(", "));
+                measured.for_each(|measured| measured.refusal = Some(refusal.clone()));
+            }
+        }
+        choose(needs, "accuracy", scope, measurements)
     }
 
     /// `sprat choose`.
@@ -40,7 +59,7 @@ impl Project {
         let tuned = self.tuned(&prepared)?;
         let shrunk = self.shrunk(&tuned, &prepared)?;
         let bench = self.benched(&prepared, &tuned, &shrunk, &[], None)?;
-        let choice = self.chosen(&prepared, &bench.value)?;
+        let choice = self.chosen(&prepared, &tuned.value, &shrunk.value, &bench.value)?;
         let file = self.reports().join("choose.html");
         let page = choice.page();
         page.write(&file)?;

@@ -27,6 +27,13 @@ pub(crate) struct Variant {
     pub(crate) retention: Retention,
 }
 
+impl Variant {
+    /// What tables call it.
+    pub(crate) fn name(&self, tuned: &TuneRecord) -> String {
+        format!("{} tuned {}", tuned.name, name(self.stored))
+    }
+}
+
 /// The variants and the choice among them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ShrinkRecord {

@@ -94,7 +94,7 @@ impl Project {
         )?;
         let choice = path.step(
             "choose",
-            || self.chosen(&prepared, &bench.value),
+            || self.chosen(&prepared, &tuned.value, &shrunk.value, &bench.value),
             |choice| (bench.skipped, choose_line(choice)),
         )?;
         if let Some(error) = choose::refusal(&choice) {
