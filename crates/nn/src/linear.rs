@@ -97,9 +97,8 @@ impl Linear {
                 return Linear::from_int8(inputs, &values, scales, bias);
             }
             Format::Blocks(blocks) => {
-                let row = blocks
-                    .bytes_for(inputs)
-                    .unwrap_or_else(|| panic!("{inputs} inputs are no whole blocks of {blocks}"));
+                let row = blocks.bytes_for(inputs).unwrap_or(0);
+                assert!(row > 0, "{inputs} inputs are no whole blocks of {blocks}");
                 let mut bytes = vec![0; outputs * row];
                 blocks.quantize_rows(inputs, &weight.data, None, &mut bytes);
                 return Linear::from_blocks(blocks, inputs, &bytes, bias);
@@ -135,10 +134,12 @@ impl Linear {
         bytes: &[u8],
         bias: Option<Vec<f32>>,
     ) -> Self {
-        let row = format.bytes_for(inputs).filter(|row| *row > 0 && bytes.len() % row == 0);
-        let Some(row) = row else {
-            panic!("{} bytes are no rows of {inputs} weights in {format}", bytes.len());
-        };
+        let row = format.bytes_for(inputs).unwrap_or(0);
+        assert!(
+            row > 0 && bytes.len().is_multiple_of(row),
+            "{} bytes are no rows of {inputs} weights in {format}",
+            bytes.len()
+        );
         let outputs = bytes.len() / row;
         assert!(bias.as_ref().is_none_or(|b| b.len() == outputs), "one bias per output");
         let Some(layout) = format.layout() else {
