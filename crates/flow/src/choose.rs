@@ -41,10 +41,9 @@ impl Project {
         for variant in &shrunk.variants {
             let objections = variant.retention.objections();
             let name = variant.name(tuned);
-            let measured = measurements.iter_mut().filter(|measured| measured.name == name);
-            if !objections.is_empty() {
-                let refusal = format!("refused by shrink: {}", objections.join(", "));
-                measured.for_each(|measured| measured.refusal = Some(refusal.clone()));
+            let measured = measurements.iter_mut().find(|measured| measured.name == name);
+            if let (false, Some(measured)) = (objections.is_empty(), measured) {
+                measured.refusal = Some(format!("refused by shrink: {}", objections.join(", ")));
             }
         }
         choose(needs, "accuracy", scope, measurements)

@@ -16,7 +16,7 @@ pub(crate) struct Fields<'a> {
 }
 
 /// No dimension of a model is larger; a guard against overflow in the products of dimensions.
-const LARGEST: u64 = 1 << 24;
+pub(crate) const LARGEST: u64 = 1 << 24;
 
 impl<'a> Fields<'a> {
     /// All fields of a file.

@@ -1,25 +1,19 @@
 //! A small trained model against its golden file: float64 logits, losses and greedy tokens.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    dead_code,
+    reason = "tests fail by panicking, and each uses its part of the shared module"
+)]
+
+mod shared;
 
 use serde_json::Value;
 use sprat_model::Format;
 use sprat_model::decoder::{Decoder, Step};
 use sprat_model::files::Gguf;
 use sprat_nn::{Mat, Span};
-use std::path::{Path, PathBuf};
-
-/// The model's folder; says loudly when it is missing.
-fn folder() -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared");
-    let shared = std::env::var_os("SPRAT_SHARED").map_or(beside, PathBuf::from);
-    let folder = shared.join("models/aidreams260K");
-    if folder.exists() {
-        return Some(folder);
-    }
-    eprintln!("SKIPPED: no aidreams260K at {}; set SPRAT_SHARED", folder.display());
-    None
-}
 
 fn ids(value: &Value) -> Vec<u32> {
     value.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect()
@@ -57,7 +51,7 @@ fn loss(logits: &Mat, ids: &[u32]) -> f64 {
 
 #[test]
 fn every_file_of_the_model_agrees_with_float64() {
-    let Some(folder) = folder() else { return };
+    let Some(folder) = shared::data().map(|data| data.join("models/aidreams260K")) else { return };
     let golden = std::fs::read_to_string(folder.join("golden.json")).unwrap();
     let golden: Value = serde_json::from_str(&golden).unwrap();
     let gguf = |name: &str| {

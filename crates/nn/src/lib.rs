@@ -45,7 +45,7 @@ pub use mat::Mat;
 pub use norm::{LayerNorm, NormTape, l2_normalize, l2_normalize_backward};
 pub use optimizer::{AdamW, AdamWState, clip_gradients};
 pub use pooling::Pooling;
-pub use rms_norm::{RmsNorm, RmsTape, add_residual};
+pub use rms_norm::{RmsNorm, RmsTape};
 pub use rotary::{Rotary, RotatedHeads, Rotations};
 
 #[cfg(test)]

@@ -49,10 +49,14 @@ impl Mat {
         self.data.fill(0.0);
     }
 
-    /// Adds another matrix of the same shape, element by element.
+    /// Adds another matrix of the same shape, element by element, on all threads.
     pub fn add(&mut self, other: &Mat) {
         assert_eq!((self.rows, self.cols), (other.rows, other.cols), "shapes of a sum");
-        crate::kernels::elementwise::add(&mut self.data, &other.data);
+        const PIECE: usize = 16_384;
+        crate::threads::run_chunks(&mut self.data, PIECE, |index, piece| {
+            let from = index * PIECE;
+            crate::kernels::elementwise::add(piece, &other.data[from..from + piece.len()]);
+        });
     }
 
     /// The transposed matrix, `[cols, rows]`.

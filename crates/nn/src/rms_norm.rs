@@ -1,6 +1,6 @@
 //! Root-mean-square normalization (Zhang and Sennrich 2019): `y = x/√(mean(x²) + eps)·γ`.
 
-use crate::kernels::{elementwise, rows};
+use crate::kernels::rows;
 use crate::threads::SharedMut;
 use crate::{Mat, threads};
 
@@ -116,16 +116,6 @@ impl RmsNorm {
             }
         });
     }
-}
-
-/// `into += other`, on all threads: a residual sum.
-pub fn add_residual(into: &mut Mat, other: &Mat) {
-    assert_eq!((into.rows, into.cols), (other.rows, other.cols), "shapes of a residual sum");
-    const PIECE: usize = 16_384;
-    threads::run_chunks(&mut into.data, PIECE, |index, piece| {
-        let from = index * PIECE;
-        elementwise::add(piece, &other.data[from..from + piece.len()]);
-    });
 }
 
 #[cfg(test)]

@@ -72,7 +72,7 @@ pub struct LayerKind {
 }
 
 /// No model has more layers.
-const MOST_LAYERS: usize = 1024;
+pub(crate) const MOST_LAYERS: usize = 1024;
 
 impl DecoderConfig {
     /// Reads a `config.json`.

@@ -2,14 +2,14 @@
 //! stored in. Keys: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>; what they leave
 //! open is as in llama.cpp.
 
-use super::config::{DecoderConfig, LayerKind, ProjectionBiases};
+use super::config::{DecoderConfig, LayerKind, MOST_LAYERS, ProjectionBiases};
 use super::family::{DecoderFamily, Windows};
 use super::names::{self, Role};
 use super::rope::{RopeConfig, RopeScaling};
 use super::source::Source;
-use crate::codes;
 use crate::files::gguf::Metadata;
 use crate::files::{Gguf, GgufTensor};
+use crate::{codes, fields};
 use sprat_nn::{Activation, Embedding, Format, Heads, Linear, Mat};
 use sprat_task::{Error, Result};
 use std::borrow::Cow;
@@ -20,10 +20,8 @@ pub(crate) struct GgufSource<'a> {
     config: &'a DecoderConfig,
 }
 
-/// No dimension of a model is larger; a guard against overflow in products of dimensions.
-const LARGEST: usize = 1 << 24;
-/// No model has more layers.
-const MOST_LAYERS: usize = 1024;
+/// No dimension of a model is larger.
+const LARGEST: usize = fields::LARGEST as usize;
 /// SmolLM3 leaves out the positions of each fourth layer; its files do not say so.
 const SMOLLM3_WITHOUT_POSITIONS: usize = 4;
 /// The rotary base of Gemma 3's layers with a window; its files do not say so.
@@ -234,14 +232,8 @@ impl<'a> GgufSource<'a> {
         GgufSource { file, config }
     }
 
-    fn weight(&self, layer: usize, role: Role, shape: &[usize]) -> Result<GgufTensor<'a>> {
-        let tensor = self.file.tensor(&format!("{}.weight", names::gguf(role, layer)))?;
-        if tensor.shape() == shape {
-            return Ok(tensor);
-        }
-        let what =
-            format!("tensor `{}` is {:?}, expected {shape:?}", tensor.name(), tensor.shape());
-        Err(Error::new(&codes::SHAPE, what).file(self.file.path()))
+    fn weight(&self, layer: usize, role: Role) -> Result<GgufTensor<'a>> {
+        self.file.tensor(&format!("{}.weight", names::gguf(role, layer)))
     }
 
     /// Whether the rows of this part are reordered for interleaved pairs.
@@ -275,7 +267,8 @@ impl Source for GgufSource<'_> {
     ) -> Result<Vec<Linear>> {
         let mut joined: Vec<(sprat_nn::BlockFormat, Cow<'_, [u8]>, Vec<f32>)> = Vec::new();
         for &(role, outputs) in parts {
-            let tensor = self.weight(layer, role, &[outputs, inputs])?;
+            let tensor = self.weight(layer, role)?;
+            tensor.expect_shape(&[outputs, inputs])?;
             let bytes = match self.interleaved(role) {
                 true => Cow::Owned(self.halves(tensor.bytes(), tensor.bytes().len() / outputs)),
                 false => Cow::Borrowed(tensor.bytes()),
@@ -297,7 +290,7 @@ impl Source for GgufSource<'_> {
     }
 
     fn embedding(&self, vocabulary: usize, hidden: usize) -> Result<Embedding> {
-        let tensor = self.weight(0, Role::Embedding, &[vocabulary, hidden])?;
+        let tensor = self.weight(0, Role::Embedding)?;
         let table = Mat::new(vocabulary, hidden, tensor.f32(&[vocabulary, hidden])?);
         // Formats of blocks hold fewer bits than bfloat16 does.
         let exact = tensor.format() == sprat_nn::BlockFormat::F32;
@@ -311,6 +304,6 @@ impl Source for GgufSource<'_> {
     }
 
     fn norm(&self, layer: usize, role: Role, length: usize) -> Result<Vec<f32>> {
-        self.weight(layer, role, &[length])?.f32(&[length])
+        self.weight(layer, role)?.f32(&[length])
     }
 }

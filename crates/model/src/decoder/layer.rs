@@ -4,7 +4,7 @@ use super::config::DecoderConfig;
 use super::joined::Joined;
 use super::names::Role;
 use super::source::Source;
-use sprat_nn::{Mat, PagedCache, RmsNorm, RotatedHeads, Rotations, Span, add_residual, gated_into};
+use sprat_nn::{Mat, PagedCache, RmsNorm, RotatedHeads, Rotations, Span, gated_into};
 use sprat_task::Result;
 
 /// A layer, packed for computing.
@@ -129,8 +129,8 @@ fn add_normed(x: &mut Mat, change: &Mat, norm: Option<&RmsNorm>, normed: &mut Ma
     match norm {
         Some(norm) => {
             norm.forward_into(change, normed);
-            add_residual(x, normed);
+            x.add(normed);
         }
-        None => add_residual(x, change),
+        None => x.add(change),
     }
 }

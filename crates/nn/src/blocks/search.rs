@@ -15,6 +15,7 @@ use super::inverse;
 #[cfg(target_arch = "x86_64")]
 use crate::kernels::cpu::{Level, level};
 use crate::kernels::elementwise::each_level;
+use crate::kernels::rows::join_lanes;
 
 const LANES: usize = 16;
 
@@ -228,16 +229,7 @@ fn sum<const N: usize, const K: usize>(
             }
         }
     }
-    lanes.map(|mut lanes| {
-        let mut width = LANES / 2;
-        while width > 0 {
-            for i in 0..width {
-                lanes[i] += lanes[i + width];
-            }
-            width /= 2;
-        }
-        lanes[0]
-    })
+    lanes.map(|lanes| join_lanes(lanes, |a, b| a + b))
 }
 
 #[cfg(test)]

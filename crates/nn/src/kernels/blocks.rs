@@ -87,6 +87,7 @@ impl Panels {
         block: impl Fn(usize, usize) -> Block,
     ) -> Self {
         assert!(k.is_multiple_of(BLOCK), "whole blocks of inputs");
+        assert!(layout.bits == 8 || layout.block == BLOCK, "half blocks of bytes only");
         let (blocks, strips) = (k / layout.block, n.div_ceil(LANES));
         let lines = layout.lines();
         let mut data = vec![Line([0; 64]); strips * blocks * lines];
@@ -438,10 +439,9 @@ macro_rules! strip_table {
         }
         let Shape { four_bits, half_block, half_scales } = $shape;
         match (four_bits, half_block, half_scales) {
-            (true, false, true) => by_rows!(true, false, true),
-            (true, false, false) => by_rows!(true, false, false),
-            (true, true, true) => by_rows!(true, true, true),
-            (true, true, false) => by_rows!(true, true, false),
+            // Four bits go with whole blocks only: `Panels::pack` sees to it.
+            (true, _, true) => by_rows!(true, false, true),
+            (true, _, false) => by_rows!(true, false, false),
             (false, false, true) => by_rows!(false, false, true),
             (false, false, false) => by_rows!(false, false, false),
             (false, true, true) => by_rows!(false, true, true),

@@ -7,6 +7,22 @@ use super::elementwise::{each_level, exp, fma};
 
 const LANES: usize = 16;
 
+/// Joins lanes pairwise, the upper half to the lower, until one is left.
+#[inline(always)]
+pub(crate) fn join_lanes<const N: usize>(
+    mut lanes: [f32; N],
+    join: impl Fn(f32, f32) -> f32,
+) -> f32 {
+    let mut width = N / 2;
+    while width > 0 {
+        for i in 0..width {
+            lanes[i] = join(lanes[i], lanes[i + width]);
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
+
 /// Folds a row into 16 lanes with `step`, then the lanes pairwise with `join`.
 #[inline(always)]
 fn fold(
@@ -25,14 +41,7 @@ fn fold(
     for (lane, x) in lanes.iter_mut().zip(rest) {
         *lane = step(*lane, *x);
     }
-    let mut width = LANES / 2;
-    while width > 0 {
-        for i in 0..width {
-            lanes[i] = join(lanes[i], lanes[i + width]);
-        }
-        width /= 2;
-    }
-    lanes[0]
+    join_lanes(lanes, join)
 }
 
 /// Folds two rows of one length into 16 lanes of sums.
@@ -49,14 +58,7 @@ fn fold2(a: &[f32], b: &[f32], step: impl Fn(f32, f32, f32) -> f32) -> f32 {
     for (i, (x, y)) in rest_a.iter().zip(rest_b).enumerate() {
         lanes[i] = step(lanes[i], *x, *y);
     }
-    let mut width = LANES / 2;
-    while width > 0 {
-        for i in 0..width {
-            lanes[i] += lanes[i + width];
-        }
-        width /= 2;
-    }
-    lanes[0]
+    join_lanes(lanes, |a, b| a + b)
 }
 
 #[inline(always)]

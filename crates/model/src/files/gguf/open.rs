@@ -109,12 +109,21 @@ impl<'a> GgufTensor<'a> {
     /// # Errors
     /// `SPRAT-MODEL-SHAPE`; `SPRAT-MODEL-VALUES` when a weight is infinite or not a number.
     pub fn f32(&self, shape: &[usize]) -> Result<Vec<f32>> {
-        if self.info.shape != shape {
-            let name = in_quotes(self.name());
-            let what = format!("tensor {name} is {:?}, expected {shape:?}", self.info.shape);
-            return Err(Error::new(&codes::SHAPE, what).file(self.path));
-        }
+        self.expect_shape(shape)?;
         self.dequantized()
+    }
+
+    /// Checks the shape.
+    ///
+    /// # Errors
+    /// `SPRAT-MODEL-SHAPE`.
+    pub(crate) fn expect_shape(&self, shape: &[usize]) -> Result<()> {
+        if self.info.shape == shape {
+            return Ok(());
+        }
+        let name = in_quotes(self.name());
+        let what = format!("tensor {name} is {:?}, expected {shape:?}", self.info.shape);
+        Err(Error::new(&codes::SHAPE, what).file(self.path))
     }
 
     /// The weights as a matrix `[rows, columns]`; a vector is one row, and of more dimensions all
