@@ -2,6 +2,7 @@
 
 use crate::channel::{self, Receiver, Sender, Waited};
 use crate::codes;
+use crate::sampling::TokenScore;
 use sprat_task::{Error, Result};
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,8 @@ pub struct Timing {
     pub computed: Duration,
     /// How many requests shared the batch.
     pub batch: usize,
+    /// From submission until the first token was written, where the answer is written.
+    pub first: Option<Duration>,
 }
 
 /// A complete answer.
@@ -48,6 +51,13 @@ pub struct Answer {
     pub cut_tokens: usize,
     /// Tokens written; 0 for classifiers.
     pub completion_tokens: usize,
+    /// Tokens of the prompt whose keys and values an earlier request had left.
+    pub cached_tokens: usize,
+    /// The output's tokens, where their probabilities were asked for.
+    pub tokens: Vec<TokenScore>,
+    /// The prompt's tokens, where their probabilities were asked for; the first has none, which
+    /// is written as 0.
+    pub prompt_scores: Vec<TokenScore>,
     /// Why the answer ended.
     pub finish: Finish,
     /// From submission until the answer was complete.
@@ -58,11 +68,26 @@ pub struct Answer {
     pub usd: Option<f64>,
 }
 
+/// A piece of an output.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Delta {
+    /// Its text: whole characters, and nothing that could be the beginning of a stop text.
+    pub text: String,
+    /// The tokens written since the last piece, where their probabilities were asked for.
+    pub tokens: Vec<TokenScore>,
+}
+
+impl From<&str> for Delta {
+    fn from(text: &str) -> Self {
+        Delta { text: text.to_owned(), tokens: Vec::new() }
+    }
+}
+
 /// What a [`Pending`] yields: any number of deltas, then exactly one end.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// A further piece of the output.
-    Delta(String),
+    Delta(Delta),
     /// The complete answer; its output holds all deltas again.
     Done(Box<Answer>),
     /// There will be no answer.
@@ -173,8 +198,8 @@ mod tests {
     #[test]
     fn a_stream_of_deltas_ends_with_the_answer() {
         let (reply, pending) = reply();
-        reply.send(Event::Delta("hel".into()));
-        reply.send(Event::Delta("lo".into()));
+        reply.send(Event::Delta(Delta::from("hel")));
+        reply.send(Event::Delta(Delta::from("lo")));
         reply.end(Ok(Answer { output: "hello".into(), ..Answer::default() }));
         assert_eq!(pending.wait().unwrap().output, "hello");
     }

@@ -42,6 +42,30 @@ pub static INPUT: Code = Code {
     remedy: "Send one text, or one user message.",
 };
 
+/// A sampling parameter is out of its range.
+pub static SAMPLING: Code = Code {
+    id: "SPRAT-INFER-SAMPLING",
+    kind: Kind::Usage,
+    summary: "A parameter of the sampling is out of its range.",
+    remedy: "Correct the parameter that the error names.",
+};
+
+/// A prompt does not fit into the model.
+pub static CONTEXT: Code = Code {
+    id: "SPRAT-INFER-CONTEXT",
+    kind: Kind::Usage,
+    summary: "A prompt and its answer are longer than the model can read, or than its cache.",
+    remedy: "Shorten the prompt, ask for fewer tokens, or give the cache more memory.",
+};
+
+/// An answer under a constraint was not finished within its limit.
+pub static TRUNCATED: Code = Code {
+    id: "SPRAT-INFER-TRUNCATED",
+    kind: Kind::Failed,
+    summary: "An answer under a constraint was not complete when its limit of tokens was reached.",
+    remedy: "Raise max_tokens, or bound the lengths in the schema.",
+};
+
 /// An engine died while it computed.
 pub static PANIC: Code = Code {
     id: "SPRAT-INFER-PANIC",
@@ -113,6 +137,9 @@ pub static ALL: &[&Code] = &[
     &TIMEOUT,
     &CONSTRAINT,
     &INPUT,
+    &SAMPLING,
+    &CONTEXT,
+    &TRUNCATED,
     &PANIC,
     &THREAD,
     &REMOTE_SETTINGS,

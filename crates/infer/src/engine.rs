@@ -1,6 +1,6 @@
 //! The local engine of encoder classifiers.
 
-use crate::answer::{Answer, Finish, Pending, Reply, Timing, reply};
+use crate::answer::{Answer, Pending, Reply, Timing, reply};
 use crate::batcher::{Batcher, Compute, Deliver, Limits, Measured};
 use crate::codes;
 use crate::generator::{Generator, Load};
@@ -204,18 +204,16 @@ fn answer(
         label: Some(label.clone()),
         confidence: Some(confidence),
         scores: labels.iter().cloned().zip(scored.probabilities).collect(),
-        invalid: None,
         prompt_tokens: scored.tokens,
         cut_tokens: scored.cut,
-        completion_tokens: 0,
-        finish: Finish::Stop,
         latency: measured.queued + measured.computed,
         timing: Timing {
             queued: measured.queued,
             computed: measured.computed,
             batch: measured.batch,
+            first: None,
         },
-        usd: None,
+        ..Answer::default()
     })
 }
 

@@ -1,4 +1,5 @@
-//! The Generator interface and its implementations: local with dynamic batching, and remote.
+//! The Generator interface and its implementations: local engines for encoders
+//! (dynamic batching) and for decoders (continuous batching over a paged cache), and remote ones.
 //!
 //! [`Generator`] is the one interface through which base, tuned, shrunk and hosted models are
 //! used, so that benchmark, serving and monitoring share one code path. A request is submitted
@@ -8,6 +9,7 @@ mod answer;
 mod batcher;
 mod channel;
 pub mod codes;
+mod decoder;
 mod embedder;
 mod encoder;
 mod engine;
@@ -15,11 +17,14 @@ mod generator;
 mod queue;
 pub mod remote;
 mod request;
+mod sampling;
 
-pub use answer::{Answer, Event, Finish, Pending, Reply, Timing, reply};
+pub use answer::{Answer, Delta, Event, Finish, Pending, Reply, Timing, reply};
 pub use batcher::Limits;
+pub use decoder::{DecoderEngine, DecoderSettings};
 pub use embedder::{Embedder, Embedding, EncoderEmbedder, PendingEmbedding, TextEmbedder};
 pub use engine::{EncoderEngine, Scored, TextClassifier};
 pub use generator::{Generator, Load};
 pub use remote::Remote;
 pub use request::{Constraint, Input, Message, Request, Role};
+pub use sampling::{Sampling, TokenScore};

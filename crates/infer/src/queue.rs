@@ -80,6 +80,11 @@ impl<T> Queue<T> {
         Some(taken)
     }
 
+    /// The oldest job, where one waits.
+    pub(crate) fn try_take(&self) -> Option<Job<T>> {
+        self.lock().jobs.pop_front()
+    }
+
     /// Takes no further jobs; those that wait are still done.
     pub(crate) fn close(&self) {
         self.lock().closed = true;

@@ -1,6 +1,8 @@
 //! What a model is asked.
 
 use crate::codes;
+use crate::sampling::Sampling;
+use serde_json::{Map, Value};
 use sprat_task::{Error, Result};
 use std::time::Instant;
 
@@ -14,6 +16,8 @@ pub enum Role {
     User,
     /// The model's earlier answer.
     Assistant,
+    /// What a tool gave that the model called.
+    Tool,
 }
 
 /// One turn of a conversation.
@@ -23,6 +27,16 @@ pub struct Message {
     pub role: Role,
     /// What is said.
     pub content: String,
+    /// What else a template reads: `tool_calls`, `tool_call_id`, `name`.
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
+}
+
+impl Message {
+    /// A turn that is nothing but text.
+    pub fn new(role: Role, content: impl Into<String>) -> Self {
+        Message { role, content: content.into(), more: Map::new() }
+    }
 }
 
 /// What the model reads.
@@ -32,6 +46,10 @@ pub enum Input {
     Text(String),
     /// A conversation, to be put into the model's template.
     Messages(Vec<Message>),
+    /// The beginning of a text that the model goes on with, without any template.
+    Prompt(String),
+    /// The same in the model's own tokens.
+    Tokens(Vec<u32>),
 }
 
 impl Input {
@@ -44,14 +62,19 @@ impl Input {
     /// meaning of those would be lost.
     pub fn single_text(&self) -> Result<&str> {
         let messages = match self {
-            Input::Text(text) => return Ok(text),
+            Input::Text(text) | Input::Prompt(text) => return Ok(text),
             Input::Messages(messages) => messages,
+            Input::Tokens(_) => {
+                let what = "this model reads a text, not the tokens of another one";
+                return Err(Error::new(&codes::INPUT, what));
+            }
         };
         let mut text = None;
         for (index, message) in messages.iter().enumerate() {
             let fault = match message.role {
                 Role::System => continue,
                 Role::Assistant => "an earlier answer",
+                Role::Tool => "the result of a tool",
                 Role::User if text.is_some() => "a second user message",
                 Role::User => {
                     text = Some(message.content.as_str());
@@ -88,10 +111,17 @@ pub struct Request {
     pub adapter: Option<String>,
     /// At most so many tokens are written; none: the generator's own limit.
     pub max_tokens: Option<usize>,
-    /// Sampling temperature; 0 is greedy. None: the generator's own.
-    pub temperature: Option<f32>,
-    /// Seed of the sampling, where there is any.
-    pub seed: Option<u64>,
+    /// How tokens are drawn.
+    pub sampling: Sampling,
+    /// Texts at which the answer ends; they are not part of it.
+    pub stop: Vec<String>,
+    /// With so many of the most likely tokens, and the answer's own, come the logarithms of their
+    /// probabilities.
+    pub logprobs: Option<usize>,
+    /// The same for the tokens of the prompt.
+    pub prompt_logprobs: bool,
+    /// The tools that the template tells the model of, as JSON schemas of functions.
+    pub tools: Vec<Value>,
     /// After this moment nobody wants the answer any more.
     pub deadline: Option<Instant>,
 }
@@ -104,8 +134,11 @@ impl Request {
             constraint: None,
             adapter: None,
             max_tokens: None,
-            temperature: None,
-            seed: None,
+            sampling: Sampling::default(),
+            stop: Vec::new(),
+            logprobs: None,
+            prompt_logprobs: false,
+            tools: Vec::new(),
             deadline: None,
         }
     }
@@ -135,7 +168,7 @@ mod tests {
     use super::*;
 
     fn say(role: Role, content: &str) -> Message {
-        Message { role, content: content.into() }
+        Message::new(role, content)
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::settings::Settings;
 use crate::answer::{Answer, Finish};
 use crate::codes;
 use crate::request::{Constraint, Input, Message, Request, Role};
+use crate::sampling::Sampling;
 use serde_json::{Value, json};
 use sprat_task::{Error, Result};
 
@@ -40,11 +41,15 @@ pub(super) fn build(settings: &Settings, request: &Request, dialect: Dialect) ->
     }
     let mut messages = Vec::new();
     if !system.is_empty() {
-        messages.push(Message { role: Role::System, content: system });
+        messages.push(Message::new(Role::System, system));
     }
     match &request.input {
-        Input::Text(text) => messages.push(Message { role: Role::User, content: text.clone() }),
         Input::Messages(given) => messages.extend(given.iter().cloned()),
+        Input::Text(text) | Input::Prompt(text) => {
+            messages.push(Message::new(Role::User, text.clone()));
+        }
+        // `submit` refuses tokens of another model.
+        Input::Tokens(_) => {}
     }
     let mut body = json!({ "model": settings.model, "messages": messages });
     let mut set = |name: &str, value: Value| body[name] = value;
@@ -55,13 +60,29 @@ pub(super) fn build(settings: &Settings, request: &Request, dialect: Dialect) ->
         let name = if dialect.new_limit { "max_completion_tokens" } else { "max_tokens" };
         set(name, limit.into());
     }
-    if let Some(temperature) = request.temperature {
-        // Through decimal text: 0.7f32 must not be sent as 0.699999988.
-        let shortest = temperature.to_string().parse::<f64>().unwrap_or_default();
-        set("temperature", shortest.into());
+    let (sampling, plain) = (&request.sampling, Sampling::default());
+    // Through decimal text: 0.7f32 must not be sent as 0.699999988.
+    let shortest = |number: f32| number.to_string().parse::<f64>().unwrap_or_default();
+    if let Some(temperature) = sampling.temperature {
+        set("temperature", shortest(temperature).into());
     }
-    if let Some(seed) = request.seed {
+    for (name, value, unset) in [
+        ("top_p", sampling.top_p, plain.top_p),
+        ("presence_penalty", sampling.presence_penalty, plain.presence_penalty),
+        ("frequency_penalty", sampling.frequency_penalty, plain.frequency_penalty),
+    ] {
+        if value != unset {
+            set(name, shortest(value).into());
+        }
+    }
+    if let Some(seed) = sampling.seed {
         set("seed", seed.into());
+    }
+    if !request.stop.is_empty() {
+        set("stop", request.stop.clone().into());
+    }
+    if !request.tools.is_empty() {
+        set("tools", request.tools.clone().into());
     }
     body
 }

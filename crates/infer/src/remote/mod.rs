@@ -16,7 +16,8 @@ use crate::answer::{Answer, Pending, Reply, Timing, reply};
 use crate::codes;
 use crate::generator::{Generator, Load};
 use crate::queue::{Job, Queue};
-use crate::request::{Constraint, Request};
+use crate::request::{Constraint, Input, Request};
+use crate::sampling::Sampling;
 use body::Dialect;
 use sprat_task::{Clock, Error, Result, SystemClock};
 use std::sync::Arc;
@@ -108,6 +109,7 @@ impl Generator for Remote {
             let what = "a hosted model has no adapters";
             return Err(Error::new(&codes::INPUT, what).field("adapter"));
         }
+        refuse(&request)?;
         if request.constraint.is_none() && !self.labels().is_empty() {
             request.constraint = Some(Constraint::Labels(self.labels().to_vec()));
         }
@@ -120,6 +122,26 @@ impl Generator for Remote {
         let deadline = request.deadline;
         self.shared.queue.push(Work { request, reply }, deadline)?;
         Ok(pending)
+    }
+}
+
+/// Refuses wishes that the protocol cannot carry: nothing is silently ignored.
+fn refuse(request: &Request) -> Result<()> {
+    let (sampling, plain) = (&request.sampling, Sampling::default());
+    let unable = [
+        ("tokens", matches!(request.input, Input::Tokens(_))),
+        ("top_k", sampling.top_k != plain.top_k),
+        ("min_p", sampling.min_p != plain.min_p),
+        ("repetition_penalty", sampling.repetition_penalty != plain.repetition_penalty),
+        ("logit_bias", !sampling.logit_bias.is_empty()),
+        ("logprobs", request.logprobs.is_some() || request.prompt_logprobs),
+    ];
+    match unable.into_iter().find(|(_, asked)| *asked) {
+        None => Ok(()),
+        Some((field, _)) => {
+            let what = format!("a hosted model cannot be asked with `{field}`");
+            Err(Error::new(&codes::INPUT, what).field(field))
+        }
     }
 }
 
@@ -193,6 +215,7 @@ fn measured(mut answer: Answer, queued: Instant, begun: Instant) -> Answer {
         queued: begun.saturating_duration_since(queued),
         computed: begun.elapsed(),
         batch: 1,
+        first: None,
     };
     answer
 }

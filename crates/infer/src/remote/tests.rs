@@ -251,12 +251,11 @@ fn conversations_and_sampling_are_passed_on() {
     let settings = Settings { labels: vec![], ..settings(&mock) };
     let remote = Remote::open(settings).unwrap();
     let messages = vec![
-        Message { role: Role::System, content: "be short".into() },
-        Message { role: Role::User, content: "hi".into() },
+        Message::new(Role::System, "be short"),
+        Message::new(Role::User, "hi"),
     ];
     let request = Request {
-        temperature: Some(0.7),
-        seed: Some(9),
+        sampling: Sampling { temperature: Some(0.7), seed: Some(9), ..Sampling::default() },
         ..Request::new(Input::Messages(messages))
     };
     assert_eq!(remote.answer(request).unwrap().output, "hello");

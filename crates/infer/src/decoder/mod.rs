@@ -1,0 +1,285 @@
+//! The local engine of models that write.
+
+mod pages;
+mod prompt;
+mod sequence;
+mod worker;
+mod writer;
+
+use crate::answer::{Pending, reply};
+use crate::codes;
+use crate::generator::{Generator, Load};
+use crate::queue::Queue;
+use crate::request::{Constraint, Request};
+use crate::sampling::Sampler;
+use sequence::{Choosing, Goal, Work, Writing};
+use sprat_model::LanguageModel;
+use sprat_nn::PAGE;
+use sprat_task::{Clock, Error, Result, SystemClock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use worker::Worker;
+use writer::Writer;
+
+/// The bounds of an engine, and what it does where a request says nothing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DecoderSettings {
+    /// Requests that are computed at the same time, at most.
+    pub sequences: usize,
+    /// Tokens of prompts that one step reads, at most; answers are not kept waiting longer.
+    pub step_tokens: usize,
+    /// Tokens whose keys and values fit into memory at once. The memory is known before the
+    /// first request: [`sprat_model::decoder::Decoder::cache_bytes`].
+    pub cache_tokens: usize,
+    /// Requests that may wait.
+    pub queue: usize,
+    /// Tokens of an answer, at most, unless the request says it.
+    pub max_tokens: usize,
+    /// The temperature, unless the request says it.
+    pub temperature: f32,
+    /// The seed of requests that have none is drawn from this and their number.
+    pub seed: u64,
+    /// The system message, where a conversation begins without one.
+    pub instruction: Option<String>,
+    /// The labels that the model was tuned to choose from; empty: it writes.
+    pub labels: Vec<String>,
+    /// Divides the labels' scores: calibrated on held-out data.
+    pub label_temperature: f32,
+    /// What answers must satisfy, unless the request says it.
+    pub constraint: Option<Constraint>,
+}
+
+impl Default for DecoderSettings {
+    fn default() -> Self {
+        DecoderSettings {
+            sequences: 32,
+            step_tokens: 256,
+            cache_tokens: 16_384,
+            queue: 256,
+            max_tokens: 512,
+            temperature: 1.0,
+            seed: 0,
+            instruction: None,
+            labels: Vec::new(),
+            label_temperature: 1.0,
+            constraint: None,
+        }
+    }
+}
+
+/// A model that writes, behind a scheduler of its own.
+pub struct DecoderEngine {
+    name: String,
+    model: Arc<LanguageModel>,
+    settings: DecoderSettings,
+    queue: Arc<Queue<Work>>,
+    worker: Mutex<Option<JoinHandle<()>>>,
+    clock: SystemClock,
+    submitted: AtomicU64,
+    /// The labels' tokens, made when they are first needed.
+    labels: Mutex<Vec<(Vec<String>, Vec<Vec<u32>>)>>,
+}
+
+impl DecoderEngine {
+    /// Starts an engine that answers under `name`.
+    ///
+    /// # Errors
+    /// [`codes::THREAD`] when the system gives no thread.
+    pub fn start(
+        name: impl Into<String>,
+        model: Arc<LanguageModel>,
+        settings: DecoderSettings,
+    ) -> Result<Self> {
+        let name = name.into();
+        let queue = Arc::new(Queue::new(settings.queue));
+        let pages = settings.cache_tokens.div_ceil(PAGE).max(1);
+        let worker = Worker::new(model.clone(), settings.clone(), queue.clone(), pages);
+        let worker = std::thread::Builder::new()
+            .name(format!("model {name}"))
+            .spawn(move || worker.run())
+            .map_err(|why| {
+                Error::new(&codes::THREAD, "could not start the model's thread")
+                    .why(why.to_string())
+            })?;
+        Ok(DecoderEngine {
+            name,
+            model,
+            settings,
+            queue,
+            worker: Mutex::new(Some(worker)),
+            clock: SystemClock,
+            submitted: AtomicU64::new(0),
+            labels: Mutex::default(),
+        })
+    }
+
+    /// Answers what waits, then ends the engine's thread and waits for that.
+    pub fn close(&self) {
+        self.queue.close();
+        let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(worker) = worker {
+            let _ = worker.join();
+        }
+    }
+
+    /// The model behind the engine.
+    pub fn model(&self) -> &Arc<LanguageModel> {
+        &self.model
+    }
+
+    /// Tokens of one sequence, at most.
+    fn room(&self) -> usize {
+        let pages = self.settings.cache_tokens.div_ceil(PAGE).max(1);
+        self.model.decoder().context().min(pages * PAGE)
+    }
+
+    fn writing(&self, request: &Request, prompt: &[u32]) -> Result<Writing> {
+        let vocabulary = self.model.decoder().config().vocabulary;
+        request.sampling.check(vocabulary)?;
+        check_stops(&request.stop)?;
+        let left = self.room().saturating_sub(prompt.len());
+        let most = match request.max_tokens {
+            Some(most) if most > left => return Err(self.too_long(prompt.len(), most)),
+            Some(most) => most,
+            None if left == 0 => return Err(self.too_long(prompt.len(), 1)),
+            None => self.settings.max_tokens.min(left),
+        };
+        let number = self.submitted.fetch_add(1, Ordering::Relaxed);
+        let own = (self.settings.temperature, self.settings.seed.wrapping_add(number));
+        let sampler = Sampler::new(request.sampling.clone(), prompt, own);
+        let stream = self.model.tokenizer().continuing_decoder(true);
+        Ok(Writing { sampler, writer: Writer::new(stream, request.stop.clone()), most })
+    }
+
+    fn too_long(&self, prompt: usize, answer: usize) -> Error {
+        let what = format!("{prompt} tokens of prompt and {answer} of answer do not fit");
+        let room = self.room();
+        Error::new(&codes::CONTEXT, what)
+            .field("max_tokens")
+            .why(format!("the model and its cache have room for {room} tokens"))
+    }
+
+    /// The labels as answers of the model, in its tokens.
+    fn label_tokens(&self, labels: &[String]) -> Result<Vec<Vec<u32>>> {
+        /// How many sets of labels are kept.
+        const KEPT: usize = 16;
+        let mut kept = self.labels.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, tokens)) = kept.iter().find(|(known, _)| known == labels) {
+            return Ok(tokens.clone());
+        }
+        let instruction = self.settings.instruction.as_deref();
+        let now = self.clock.now();
+        let tokens = labels
+            .iter()
+            .map(|label| prompt::answer_tokens(&self.model, instruction, label, now))
+            .collect::<Result<Vec<_>>>()?;
+        if kept.len() == KEPT {
+            kept.remove(0);
+        }
+        kept.push((labels.to_vec(), tokens.clone()));
+        Ok(tokens)
+    }
+
+    fn choosing(&self, labels: &[String], prompt: usize) -> Result<Choosing> {
+        let known = &self.settings.labels;
+        let unknown = labels.iter().find(|label| !known.is_empty() && !known.contains(label));
+        if let Some(unknown) = unknown {
+            let what = format!("the model does not know the label `{unknown}`");
+            return Err(Error::new(&codes::CONSTRAINT, what));
+        }
+        let mut labels = labels.to_vec();
+        let mut seen = std::collections::HashSet::new();
+        labels.retain(|label| seen.insert(label.clone()));
+        if labels.is_empty() {
+            return Err(Error::new(&codes::CONSTRAINT, "the constraint allows no label at all"));
+        }
+        let tokens = self.label_tokens(&labels)?;
+        let longest = tokens.iter().map(Vec::len).max().unwrap_or(0);
+        if prompt + longest > self.model.decoder().context() {
+            return Err(self.too_long(prompt, longest));
+        }
+        let temperature = self.settings.label_temperature;
+        Ok(Choosing { labels, tokens, temperature, scores: Vec::new() })
+    }
+}
+
+impl Generator for DecoderEngine {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn labels(&self) -> &[String] {
+        &self.settings.labels
+    }
+
+    fn load(&self) -> Load {
+        Load { waiting: self.queue.len(), capacity: self.queue.capacity() }
+    }
+
+    fn submit(&self, request: Request) -> Result<Pending> {
+        if let Some(adapter) = &request.adapter {
+            let what = format!("`{}` has no adapter named `{adapter}`", self.name);
+            return Err(Error::new(&codes::INPUT, what).field("adapter"));
+        }
+        let instruction = self.settings.instruction.as_deref();
+        let prompt = prompt::tokens(&self.model, instruction, &request, self.clock.now())?;
+        if prompt.is_empty() {
+            return Err(Error::new(&codes::INPUT, "the prompt is empty").field("prompt"));
+        }
+        if prompt.len() > self.room() {
+            return Err(self.too_long(prompt.len(), 0));
+        }
+        let tuned = || {
+            let labels = &self.settings.labels;
+            (!labels.is_empty()).then(|| Constraint::Labels(labels.clone()))
+        };
+        let constraint = request.constraint.clone().or_else(tuned);
+        let goal = match constraint.or_else(|| self.settings.constraint.clone()) {
+            Some(Constraint::Labels(labels)) => Goal::Choose(self.choosing(&labels, prompt.len())?),
+            Some(_) => {
+                let what = "this model cannot answer under such a constraint";
+                return Err(Error::new(&codes::CONSTRAINT, what));
+            }
+            None => Goal::Write(Box::new(self.writing(&request, &prompt)?)),
+        };
+        let (reply, pending) = reply();
+        let work = Work {
+            reply,
+            prompt,
+            goal,
+            prompt_scores: request.prompt_logprobs,
+            logprobs: request.logprobs,
+        };
+        let pages = self.settings.cache_tokens.div_ceil(PAGE).max(1);
+        if work.pages() > pages {
+            return Err(self.too_long(work.prompt.len(), (work.pages() * PAGE) - work.prompt.len()));
+        }
+        self.queue.push(work, request.deadline)?;
+        Ok(pending)
+    }
+}
+
+impl Drop for DecoderEngine {
+    /// What waits is still answered; the worker then ends by itself.
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+fn check_stops(stops: &[String]) -> Result<()> {
+    const MOST: usize = 16;
+    const LONGEST: usize = 256;
+    let refuse = |what: String| Err(Error::new(&codes::INPUT, what).field("stop"));
+    if stops.len() > MOST {
+        return refuse(format!("there are {} stop texts, at most {MOST} can be", stops.len()));
+    }
+    match stops.iter().find(|stop| stop.is_empty() || stop.len() > LONGEST) {
+        Some(stop) if stop.is_empty() => refuse("a stop text is empty".to_owned()),
+        Some(_) => refuse(format!("a stop text is longer than {LONGEST} bytes")),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,238 @@
+//! One request on its way through the engine.
+
+use super::pages::{Content, Pages};
+use super::writer::Writer;
+use crate::answer::{Answer, Event, Finish, Reply, Timing};
+use crate::sampling::{Sampler, TokenScore};
+use sprat_nn::PAGE;
+use sprat_task::Result;
+use std::time::Instant;
+
+/// What a request wants, ready to be computed.
+pub(crate) struct Work {
+    pub(crate) reply: Reply,
+    /// The tokens to read.
+    pub(crate) prompt: Vec<u32>,
+    pub(crate) goal: Goal,
+    /// With the scores of the prompt's tokens.
+    pub(crate) prompt_scores: bool,
+    /// How many of the most likely tokens come with each score; none: no scores.
+    pub(crate) logprobs: Option<usize>,
+}
+
+/// What is to come out.
+pub(crate) enum Goal {
+    /// A text.
+    Write(Box<Writing>),
+    /// One of some labels.
+    Choose(Choosing),
+}
+
+/// A text in the making.
+pub(crate) struct Writing {
+    pub(crate) sampler: Sampler,
+    pub(crate) writer: Writer,
+    /// At most so many tokens.
+    pub(crate) most: usize,
+}
+
+/// A choice among labels.
+pub(crate) struct Choosing {
+    pub(crate) labels: Vec<String>,
+    /// The tokens of each label as an answer, the one that ends it included.
+    pub(crate) tokens: Vec<Vec<u32>>,
+    /// Divides the labels' scores before they become probabilities.
+    pub(crate) temperature: f32,
+    /// The logarithm of each label's probability so far.
+    pub(crate) scores: Vec<f64>,
+}
+
+/// Labels whose tokens are computed together.
+pub(crate) const BRANCHES: usize = 32;
+
+impl Choosing {
+    /// Pages that one label needs behind a prompt of so many tokens.
+    pub(crate) fn branch_pages(&self, prompt: usize) -> usize {
+        let longest = self.tokens.iter().map(Vec::len).max().unwrap_or(0);
+        (prompt + longest.saturating_sub(1)).div_ceil(PAGE) - prompt / PAGE
+    }
+}
+
+impl Work {
+    /// Pages that the request needs at most.
+    pub(crate) fn pages(&self) -> usize {
+        let prompt = self.prompt.len();
+        match &self.goal {
+            // The last token is written and never read.
+            Goal::Write(writing) => (prompt + writing.most).div_ceil(PAGE),
+            Goal::Choose(choosing) => {
+                let branches = choosing.tokens.len().min(BRANCHES);
+                prompt.div_ceil(PAGE) + branches * choosing.branch_pages(prompt)
+            }
+        }
+    }
+}
+
+/// A request that is being computed.
+pub(crate) struct Sequence {
+    pub(crate) work: Work,
+    /// The prompt, then what was written.
+    pub(crate) tokens: Vec<u32>,
+    /// How many of them are in the cache, or will be after the present step.
+    pub(crate) computed: usize,
+    /// Tokens that were found in the cache.
+    pub(crate) cached: usize,
+    pub(crate) pages: Vec<u32>,
+    /// Pages that were promised and are not taken yet.
+    promised: usize,
+    /// How many pages are remembered by what they hold, and what the last of them holds.
+    remembered: usize,
+    content: Content,
+    started: bool,
+    pub(crate) prompt_scores: Vec<TokenScore>,
+    pub(crate) deadline: Option<Instant>,
+    queued: Instant,
+    begun: Instant,
+    first: Option<Instant>,
+    /// The most sequences that shared a step with it.
+    pub(crate) company: usize,
+}
+
+impl Sequence {
+    /// Begins a request, if the pages that it may need can be promised.
+    pub(crate) fn begin(
+        work: Work,
+        beginning: Content,
+        pages: &mut Pages,
+        (queued, deadline): (Instant, Option<Instant>),
+    ) -> std::result::Result<Sequence, Work> {
+        let need = work.pages();
+        if !pages.promise(need) {
+            return Err(work);
+        }
+        Ok(Sequence {
+            tokens: work.prompt.clone(),
+            work,
+            computed: 0,
+            cached: 0,
+            pages: Vec::new(),
+            promised: need,
+            remembered: 0,
+            content: beginning,
+            started: false,
+            prompt_scores: Vec::new(),
+            deadline,
+            queued,
+            begun: Instant::now(),
+            first: None,
+            company: 0,
+        })
+    }
+
+    /// Whether the whole prompt is in the cache.
+    pub(crate) fn is_read(&self) -> bool {
+        self.computed >= self.work.prompt.len()
+    }
+
+    /// Tokens that are not in the cache yet.
+    pub(crate) fn left(&self) -> usize {
+        self.tokens.len() - self.computed
+    }
+
+    /// Takes over what the cache holds of the prompt. The last token is computed in any case:
+    /// what follows from it is wanted.
+    pub(crate) fn share(&mut self, pages: &mut Pages) {
+        if std::mem::replace(&mut self.started, true) || self.work.prompt_scores {
+            return;
+        }
+        let but_last = &self.tokens[..self.tokens.len().saturating_sub(1)];
+        let (shared, content) = pages.share(self.content, but_last);
+        self.promised -= shared.len();
+        self.remembered = shared.len();
+        self.computed = shared.len() * PAGE;
+        self.cached = self.computed;
+        self.content = content;
+        self.pages = shared;
+    }
+
+    /// Makes room for the next `count` tokens and counts them as computed; gives their range.
+    pub(crate) fn advance(&mut self, count: usize, pages: &mut Pages) -> std::ops::Range<usize> {
+        let from = self.computed;
+        self.computed += count;
+        while self.pages.len() * PAGE < self.computed {
+            // What was promised is there.
+            let Some(page) = pages.take() else { break };
+            self.promised = self.promised.saturating_sub(1);
+            self.pages.push(page);
+        }
+        while (self.remembered + 1) * PAGE <= self.computed {
+            let at = self.remembered;
+            let Ok(tokens) = self.tokens[at * PAGE..(at + 1) * PAGE].try_into() else { break };
+            self.content = pages.remember(self.pages[at], self.content, tokens);
+            self.remembered += 1;
+        }
+        from..self.computed
+    }
+
+    /// Notes that the first token is written.
+    pub(crate) fn wrote(&mut self) {
+        self.first.get_or_insert_with(Instant::now);
+    }
+
+    /// Sends a piece of the text; false when nobody waits for it any more.
+    pub(crate) fn send(&mut self, all: bool) -> bool {
+        let Goal::Write(writing) = &mut self.work.goal else { return true };
+        match writing.writer.piece(all) {
+            Some(delta) => self.work.reply.send(Event::Delta(delta)),
+            None => !self.work.reply.is_cancelled(),
+        }
+    }
+
+    /// What every answer says.
+    pub(crate) fn answer(&mut self, finish: Finish) -> Answer {
+        let now = Instant::now();
+        Answer {
+            prompt_tokens: self.work.prompt.len(),
+            completion_tokens: self.tokens.len() - self.work.prompt.len(),
+            cached_tokens: self.cached,
+            prompt_scores: std::mem::take(&mut self.prompt_scores),
+            finish,
+            latency: now - self.queued,
+            timing: Timing {
+                queued: self.begun - self.queued,
+                computed: now - self.begun,
+                batch: self.company,
+                first: self.first.map(|first| first - self.queued),
+            },
+            ..Answer::default()
+        }
+    }
+
+    /// Ends the request and gives its pages back.
+    pub(crate) fn end(self, result: Result<Answer>, pages: &mut Pages) {
+        pages.leave(&self.pages);
+        pages.release_promise(self.promised);
+        self.work.reply.end(result);
+    }
+
+    /// Whether it can end without an answer: nobody waits, or the time is over.
+    pub(crate) fn is_vain(&self, now: Instant) -> bool {
+        self.work.reply.is_cancelled() || self.is_late(now)
+    }
+
+    pub(crate) fn is_late(&self, now: Instant) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now)
+    }
+
+    /// Branch pages are taken and given back within the promise.
+    pub(crate) fn borrow(&mut self, count: usize, pages: &mut Pages) -> Vec<u32> {
+        let taken: Vec<u32> = (0..count).map_while(|_| pages.take()).collect();
+        self.promised = self.promised.saturating_sub(taken.len());
+        taken
+    }
+
+    pub(crate) fn give_back(&mut self, borrowed: &[u32], pages: &mut Pages) {
+        pages.lend_again(borrowed);
+        self.promised += borrowed.len();
+    }
+}
