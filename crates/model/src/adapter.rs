@@ -24,13 +24,39 @@ pub const ADAPTER_WEIGHTS: &str = "adapter_model.safetensors";
 /// What PEFT puts before the name of a module.
 const PREFIX: &str = "base_model.model.";
 
+/// Note in the weights' header: the digest of the base model.
+const DIGEST_NOTE: &str = "sprat.base";
+
+/// A model that adapters can be for: its linear layers, and what files call them.
+pub trait Adaptable {
+    /// One of a layer's linear layers.
+    type Part: Copy + Ord + 'static;
+    /// What PEFT calls the kind of model.
+    const TASK: &'static str;
+
+    /// How many layers there are.
+    fn layer_count(&self) -> usize;
+
+    /// The linear layers that every layer has.
+    fn adaptable_parts(&self) -> &'static [Self::Part];
+
+    /// Outputs and inputs of a linear layer.
+    fn part_shape(&self, part: Self::Part) -> (usize, usize);
+
+    /// Names of the module, the one that is written first.
+    fn modules(&self, layer: usize, part: Self::Part) -> Vec<String>;
+
+    /// The end of the module's name by which PEFT selects the part in all layers.
+    fn module_end(&self, part: Self::Part) -> String;
+}
+
 /// The two matrices that LoRA adds to one linear layer.
 #[derive(Clone, Debug, PartialEq)]
-pub struct LoraPair {
-    /// Number of the encoder layer, from 0.
+pub struct LoraPair<P = Part> {
+    /// Number of the layer, from 0.
     pub layer: usize,
     /// Which of its linear layers.
-    pub part: Part,
+    pub part: P,
     /// `A`, `[rank, inputs]`.
     pub a: Mat,
     /// `B`, `[outputs, rank]`.
@@ -39,7 +65,7 @@ pub struct LoraPair {
 
 /// A whole adapter.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Adapter {
+pub struct Adapter<P = Part> {
     /// Rank of every pair.
     pub rank: usize,
     /// LoRA's alpha: the pairs are scaled by `alpha / rank`.
@@ -48,10 +74,12 @@ pub struct Adapter {
     pub dropout: f32,
     /// Reference of the model that the adapter belongs to.
     pub base: String,
+    /// Digest of that model; empty where it is not known.
+    pub digest: String,
     /// The factor by which `B·A` is added.
     pub scale: f32,
     /// The pairs, by layer and part.
-    pub pairs: Vec<LoraPair>,
+    pub pairs: Vec<LoraPair<P>>,
 }
 
 /// The fields of `adapter_config.json` that decide what an adapter computes.
@@ -128,13 +156,13 @@ struct ConfigFile<'a> {
     modules_to_save: Value,
 }
 
-impl Adapter {
+impl<P: Copy + Ord + 'static> Adapter<P> {
     /// Reads an adapter for a model of the given shape.
     ///
     /// # Errors
     /// `SPRAT-MODEL-ADAPTER` for a kind of adapter that is not supported or that does not belong
     /// to this model; those of reading the files otherwise.
-    pub fn read(folder: &Path, config: &EncoderConfig) -> Result<Self> {
+    pub fn read(folder: &Path, model: &impl Adaptable<Part = P>) -> Result<Self> {
         let path = folder.join(ADAPTER_CONFIG);
         let settings: Settings = json_file(&path)?;
         if let Some((field, what)) = settings.unsupported() {
@@ -148,13 +176,15 @@ impl Adapter {
         }
         let divisor = settings.r as f32;
         let divisor = if settings.use_rslora { divisor.sqrt() } else { divisor };
+        let (pairs, digest) = read_pairs(&folder.join(ADAPTER_WEIGHTS), settings.r, model)?;
         Ok(Adapter {
             rank: settings.r,
             alpha: settings.lora_alpha,
             dropout: settings.lora_dropout,
             base: settings.base_model_name_or_path.unwrap_or_default(),
             scale: settings.lora_alpha / divisor,
-            pairs: read_pairs(&folder.join(ADAPTER_WEIGHTS), settings.r, config)?,
+            digest,
+            pairs,
         })
     }
 
@@ -162,11 +192,14 @@ impl Adapter {
     ///
     /// # Errors
     /// `SPRAT-MODEL-WRITE`.
-    pub fn write(&self, folder: &Path, config: &EncoderConfig) -> Result<()> {
+    pub fn write<M: Adaptable<Part = P>>(&self, folder: &Path, model: &M) -> Result<()> {
         let mut writer = TensorWriter::new();
+        if !self.digest.is_empty() {
+            writer.note(DIGEST_NOTE, &self.digest);
+        }
         for pair in &self.pairs {
             for (suffix, mat) in [("lora_A", &pair.a), ("lora_B", &pair.b)] {
-                let name = tensor_name(config, pair.layer, pair.part, suffix);
+                let name = tensor_name(model, pair.layer, pair.part, suffix);
                 let data = TensorData::F32(Cow::Borrowed(&mat.data[..]));
                 writer.add(&name, &[mat.rows, mat.cols], data)?;
             }
@@ -174,13 +207,13 @@ impl Adapter {
         writer.write(&folder.join(ADAPTER_WEIGHTS))?;
         let file = ConfigFile {
             peft_type: "LORA",
-            task_type: "FEATURE_EXTRACTION",
+            task_type: M::TASK,
             base_model_name_or_path: &self.base,
             inference_mode: true,
             r: self.rank,
             lora_alpha: self.alpha,
             lora_dropout: self.dropout,
-            target_modules: self.target_modules(config),
+            target_modules: self.target_modules(model),
             bias: "none",
             fan_in_fan_out: false,
             use_rslora: false,
@@ -196,18 +229,15 @@ impl Adapter {
     /// The targeted modules as PEFT selects them: by the ends of their names where that selects
     /// just these, by their whole names otherwise (`output.dense` is also the end of
     /// `attention.output.dense`).
-    fn target_modules(&self, config: &EncoderConfig) -> Vec<String> {
-        let family = config.family;
-        let parts: BTreeSet<Part> = self.pairs.iter().map(|pair| pair.part).collect();
-        let ends: Vec<String> = parts
-            .iter()
-            .map(|part| family.parts.linear[part.index()].to_owned())
-            .map(|name| name.strip_prefix("attention.self.").unwrap_or(&name).to_owned())
-            .collect();
-        let selected = (0..config.layers).flat_map(|layer| Part::ALL.map(|part| (layer, part)));
-        let selected: BTreeSet<(usize, Part)> = selected
+    fn target_modules(&self, model: &impl Adaptable<Part = P>) -> Vec<String> {
+        let parts: BTreeSet<P> = self.pairs.iter().map(|pair| pair.part).collect();
+        let ends: Vec<String> = parts.iter().map(|part| model.module_end(*part)).collect();
+        let all = model.adaptable_parts();
+        let name = |layer, part| model.modules(layer, part).swap_remove(0);
+        let places = (0..model.layer_count()).flat_map(|l| all.iter().map(move |p| (l, *p)));
+        let selected: BTreeSet<(usize, P)> = places
             .filter(|&(layer, part)| {
-                let name = family.linear_name(layer, part);
+                let name = name(layer, part);
                 ends.iter().any(|end| name.ends_with(&format!(".{end}")))
             })
             .collect();
@@ -215,21 +245,26 @@ impl Adapter {
         if selected == wanted {
             return ends;
         }
-        wanted.into_iter().map(|(layer, part)| family.linear_name(layer, part)).collect()
+        wanted.into_iter().map(|(layer, part)| name(layer, part)).collect()
     }
 }
 
 /// The name PEFT gives to one matrix of a pair.
-pub(crate) fn tensor_name(
-    config: &EncoderConfig,
+pub(crate) fn tensor_name<M: Adaptable>(
+    model: &M,
     layer: usize,
-    part: Part,
+    part: M::Part,
     matrix: &str,
 ) -> String {
-    format!("{PREFIX}{}.{matrix}.weight", config.family.linear_name(layer, part))
+    format!("{PREFIX}{}.{matrix}.weight", model.modules(layer, part).swap_remove(0))
 }
 
-fn read_pairs(path: &Path, rank: usize, config: &EncoderConfig) -> Result<Vec<LoraPair>> {
+/// The pairs, and the digest of their base.
+fn read_pairs<M: Adaptable>(
+    path: &Path,
+    rank: usize,
+    model: &M,
+) -> Result<(Vec<LoraPair<M::Part>>, String)> {
     if !path.exists() && path.with_file_name("adapter_model.bin").exists() {
         return Err(Error::new(&codes::ADAPTER, "the adapter is a pickle, which may run code")
             .file(path.with_file_name("adapter_model.bin"))
@@ -238,13 +273,12 @@ fn read_pairs(path: &Path, rank: usize, config: &EncoderConfig) -> Result<Vec<Lo
     let weights = Weights::open_file(path)?;
     let mut left: BTreeSet<String> = weights.names().into_iter().collect();
     let mut pairs = Vec::new();
-    for layer in 0..config.layers {
-        for part in Part::ALL {
-            let (outputs, inputs) = config.linear_shape(part);
-            let module = config.family.linear_name(layer, part);
-            // The adapter may have been trained on the encoder inside a larger model.
-            let name = config.family.prefixes.iter().find_map(|prefix| {
-                let name = format!("{PREFIX}{prefix}{module}");
+    for layer in 0..model.layer_count() {
+        for &part in model.adaptable_parts() {
+            let (outputs, inputs) = model.part_shape(part);
+            // The adapter may have been trained on the model inside a larger one.
+            let name = model.modules(layer, part).into_iter().find_map(|module| {
+                let name = format!("{PREFIX}{module}");
                 weights.has(&format!("{name}.lora_A.weight")).then_some(name)
             });
             let Some(name) = name else { continue };
@@ -266,7 +300,34 @@ fn read_pairs(path: &Path, rank: usize, config: &EncoderConfig) -> Result<Vec<Lo
     if pairs.is_empty() {
         return Err(Error::new(&codes::ADAPTER, "the adapter is empty").file(path));
     }
-    Ok(pairs)
+    Ok((pairs, weights.note(DIGEST_NOTE).unwrap_or_default().to_owned()))
+}
+
+impl Adaptable for EncoderConfig {
+    type Part = Part;
+    const TASK: &'static str = "FEATURE_EXTRACTION";
+
+    fn layer_count(&self) -> usize {
+        self.layers
+    }
+
+    fn adaptable_parts(&self) -> &'static [Part] {
+        &Part::ALL
+    }
+
+    fn part_shape(&self, part: Part) -> (usize, usize) {
+        self.linear_shape(part)
+    }
+
+    fn modules(&self, layer: usize, part: Part) -> Vec<String> {
+        let name = self.family.linear_name(layer, part);
+        self.family.prefixes.iter().map(|prefix| format!("{prefix}{name}")).collect()
+    }
+
+    fn module_end(&self, part: Part) -> String {
+        let name = self.family.parts.linear[part.index()];
+        name.strip_prefix("attention.self.").unwrap_or(name).to_owned()
+    }
 }
 
 #[cfg(test)]
@@ -288,7 +349,8 @@ mod tests {
     fn adapter(config: &EncoderConfig, places: &[(usize, Part)]) -> Adapter {
         let pairs = places.iter().map(|&(layer, part)| pair(config, layer, part, 2)).collect();
         let base = "hf:some/model".to_owned();
-        Adapter { rank: 2, alpha: 4.0, dropout: 0.1, base, scale: 2.0, pairs }
+        let digest = "abc".to_owned();
+        Adapter { rank: 2, alpha: 4.0, dropout: 0.1, base, digest, scale: 2.0, pairs }
     }
 
     #[test]

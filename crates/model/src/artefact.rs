@@ -185,7 +185,15 @@ pub(crate) const ENCODER_FILES: &[&str] = &[
 /// # Errors
 /// `SPRAT-MODEL-READ`, `SPRAT-MODEL-WRITE`.
 pub fn copy_encoder_files(from: &Path, to: &Path) -> Result<()> {
-    for name in ENCODER_FILES {
+    copy_files(ENCODER_FILES, from, to)
+}
+
+/// Copies those of the files that `from` has.
+///
+/// # Errors
+/// `SPRAT-MODEL-READ`, `SPRAT-MODEL-WRITE`.
+pub(crate) fn copy_files(names: &[&str], from: &Path, to: &Path) -> Result<()> {
+    for name in names {
         let source = from.join(name);
         let content = match std::fs::read(&source) {
             Ok(content) => content,

@@ -3,7 +3,7 @@
 //! the loop.
 
 use crate::adapter::{Adapter, LoraPair};
-use crate::artefact::{Head, Manifest, Stored, copy_encoder_files};
+use crate::artefact::{BaseModel, Head, Manifest, Stored, copy_encoder_files};
 use crate::batch::Batch;
 use crate::codes;
 use crate::encoder::Encoder;
@@ -295,9 +295,8 @@ impl Learner {
         (trained, self.encoder.config.parameters() + trained - full)
     }
 
-    /// The adapter as it stands; `None` unless LoRA is trained. `base` is the base model's
-    /// reference.
-    pub fn adapter(&self, base: &str) -> Option<Adapter> {
+    /// The adapter as it stands; `None` unless LoRA is trained.
+    pub fn adapter(&self, base: &BaseModel) -> Option<Adapter> {
         let Tuning::Lora(settings) = &self.tuning else { return None };
         let pairs = self.adapters.iter().enumerate().flat_map(|(layer, slots)| {
             slots.iter().flatten().map(move |own| LoraPair {
@@ -311,7 +310,8 @@ impl Learner {
             rank: settings.rank,
             alpha: settings.alpha,
             dropout: settings.dropout,
-            base: base.to_owned(),
+            base: base.reference.clone(),
+            digest: base.digest.clone(),
             scale: settings.alpha / settings.rank as f32,
             pairs: pairs.collect(),
         })
@@ -333,7 +333,7 @@ impl Learner {
                 copy_encoder_files(base, folder)?;
                 Stored::Full
             }
-            _ => match self.adapter(&manifest.base.reference) {
+            _ => match self.adapter(&manifest.base) {
                 Some(adapter) => {
                     adapter.write(folder, &self.encoder.config)?;
                     Stored::Adapter

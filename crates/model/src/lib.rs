@@ -33,7 +33,7 @@ mod tuning;
 mod vocabulary;
 mod weights;
 
-pub use adapter::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, Adapter, LoraPair};
+pub use adapter::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, Adaptable, Adapter, LoraPair};
 pub use artefact::{BaseModel, HEAD, Head, MANIFEST, Manifest, SCHEMA, Stored, copy_encoder_files};
 pub use batch::{Batch, by_length};
 pub use classifier::{Classifier, Prediction, merged_weights};

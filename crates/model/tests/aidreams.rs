@@ -25,7 +25,8 @@ fn run(decoder: &Decoder, ids: &[u32], more: usize) -> (Mat, Vec<u32>) {
     let pages = [3, 1, 0, 2];
     let wanted: Vec<usize> = (0..ids.len()).collect();
     let spans = [Span { rows: 0..ids.len(), position: 0, pages: &pages }];
-    let logits = decoder.forward(&Step { ids, spans: &spans, wanted: &wanted }, &mut cache);
+    let logits = decoder
+        .forward(&Step { ids, spans: &spans, wanted: &wanted, ..Step::default() }, &mut cache);
     let greedy =
         |row: &[f32]| (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap() as u32;
     let mut chosen = vec![greedy(logits.row(ids.len() - 1))];
@@ -33,7 +34,7 @@ fn run(decoder: &Decoder, ids: &[u32], more: usize) -> (Mat, Vec<u32>) {
         let position = ids.len() + chosen.len() - 1;
         let spans = [Span { rows: 0..1, position, pages: &pages }];
         let last = [chosen[chosen.len() - 1]];
-        let step = Step { ids: &last, spans: &spans, wanted: &[0] };
+        let step = Step { ids: &last, spans: &spans, wanted: &[0], ..Step::default() };
         chosen.push(greedy(decoder.forward(&step, &mut cache).row(0)));
     }
     (logits, chosen)

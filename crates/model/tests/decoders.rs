@@ -48,7 +48,12 @@ fn logits(decoder: &Decoder, ids: &[u32], chunks: &[usize]) -> Mat {
     for &chunk in chunks {
         let spans = [Span { rows: 0..chunk, position: from, pages: &pages }];
         let wanted: Vec<usize> = (0..chunk).collect();
-        let step = Step { ids: &ids[from..from + chunk], spans: &spans, wanted: &wanted };
+        let step = Step {
+            ids: &ids[from..from + chunk],
+            spans: &spans,
+            wanted: &wanted,
+            ..Step::default()
+        };
         data.extend_from_slice(&decoder.forward(&step, &mut cache).data);
         from += chunk;
     }
@@ -88,7 +93,7 @@ fn neither_chunks_nor_company_nor_threads_change_a_bit() {
         let mut cache = decoder.cache(3);
         let other: Vec<u32> = (0..10).map(|i| i % 20).collect();
         let first = [Span { rows: 0..10, position: 0, pages: &[1] }];
-        let step = Step { ids: &other, spans: &first, wanted: &[] };
+        let step = Step { ids: &other, spans: &first, wanted: &[], ..Step::default() };
         decoder.forward(&step, &mut cache);
         let together: Vec<u32> = [3].into_iter().chain(ids.iter().copied()).collect();
         let spans = [
@@ -96,7 +101,7 @@ fn neither_chunks_nor_company_nor_threads_change_a_bit() {
             Span { rows: 1..1 + ids.len(), position: 0, pages: &[0] },
         ];
         let wanted: Vec<usize> = (1..1 + ids.len()).collect();
-        let step = Step { ids: &together, spans: &spans, wanted: &wanted };
+        let step = Step { ids: &together, spans: &spans, wanted: &wanted, ..Step::default() };
         assert_eq!(decoder.forward(&step, &mut cache), whole, "{name}");
     }
 }

@@ -1,8 +1,10 @@
 //! One pre-norm layer: `x += attention(norm(x))`, `x += feed_forward(norm(x))`.
 
+use super::adapter::{Gathered, Groups};
 use super::config::DecoderConfig;
 use super::joined::Joined;
 use super::names::Role;
+use super::projection::Slot;
 use super::source::Source;
 use sprat_nn::{Mat, PagedCache, RmsNorm, RotatedHeads, Rotations, Span, gated_into};
 use sprat_task::Result;
@@ -31,6 +33,7 @@ pub(crate) struct Buffers {
     gated: Mat,
     change: Mat,
     part: Mat,
+    gathered: Gathered,
 }
 
 /// What a layer needs to know of the batch.
@@ -39,31 +42,20 @@ pub(crate) struct Place<'a> {
     pub(crate) layer: usize,
     pub(crate) rotations: &'a [Rotations],
     pub(crate) spans: &'a [Span<'a>],
+    pub(crate) adapters: &'a Groups<'a>,
 }
 
 impl Layer {
     /// Reads and packs the layer.
     pub(crate) fn read(source: &dyn Source, config: &DecoderConfig, layer: usize) -> Result<Self> {
-        let (hidden, wide, heads) = (config.hidden, config.intermediate, config.heads);
-        let (inner, shared) = (heads.query * heads.width, heads.key_value * heads.width);
+        let (hidden, heads) = (config.hidden, config.heads);
         let norm = |role, width| -> Result<RmsNorm> {
             let gamma = source.norm(layer, role, width)?;
             Ok(RmsNorm { gamma, eps: config.norm_epsilon })
         };
-        let linear = |parts: &[(Role, usize)], inputs, bias| -> Result<Joined> {
-            Ok(Joined::new(source.linear(layer, parts, inputs, bias)?))
-        };
-        let fused = config.family.fused;
-        let biases = config.biases;
-        let qkv: &[_] = if fused {
-            &[(Role::Qkv, heads.columns())]
-        } else {
-            &[(Role::Query, inner), (Role::Key, shared), (Role::Value, shared)]
-        };
-        let gate_up: &[_] = if fused {
-            &[(Role::GateUp, 2 * wide)]
-        } else {
-            &[(Role::Gate, wide), (Role::Up, wide)]
+        let linear = |slot: Slot| -> Result<Joined> {
+            let (parts, (_, inputs)) = (slot.parts(config), slot.shape(config));
+            Ok(Joined::new(source.linear(layer, &parts, inputs, slot.biased(config))?))
         };
         let post = |role| config.family.sandwich.then(|| norm(role, hidden)).transpose();
         let head_norms = match config.family.head_norms {
@@ -72,13 +64,13 @@ impl Layer {
         };
         Ok(Layer {
             attention_norm: norm(Role::AttentionNorm, hidden)?,
-            qkv: linear(qkv, hidden, biases.qkv)?,
+            qkv: linear(Slot::Qkv)?,
             head_norms,
-            attention_output: linear(&[(Role::AttentionOutput, hidden)], inner, biases.output)?,
+            attention_output: linear(Slot::AttentionOutput)?,
             attention_post_norm: post(Role::AttentionPostNorm)?,
             feed_forward_norm: norm(Role::FeedForwardNorm, hidden)?,
-            gate_up: linear(gate_up, hidden, biases.feed_forward)?,
-            down: linear(&[(Role::Down, hidden)], wide, biases.feed_forward)?,
+            gate_up: linear(Slot::GateUp)?,
+            down: linear(Slot::Down)?,
             feed_forward_post_norm: post(Role::FeedForwardPostNorm)?,
         })
     }
@@ -91,10 +83,14 @@ impl Layer {
         place: &Place<'_>,
         buffers: &mut Buffers,
     ) {
-        let Buffers { normed, qkv, context, wide, gated, change, part } = buffers;
+        let Buffers { normed, qkv, context, wide, gated, change, part, gathered } = buffers;
         let heads = place.config.heads;
+        let mut linear = |slot: Slot, x: &Mat, y: &mut Mat| {
+            self.linear(slot).forward_into(x, y, part);
+            place.adapters.add((place.layer, slot), x, y, gathered);
+        };
         self.attention_norm.forward_into(x, normed);
-        self.qkv.forward_into(normed, qkv, part);
+        linear(Slot::Qkv, normed, qkv);
         if let Some([queries, keys]) = &self.head_norms {
             queries.heads_in_place(qkv, 0, heads.query);
             keys.heads_in_place(qkv, heads.query * heads.width, heads.key_value);
@@ -108,19 +104,28 @@ impl Layer {
         cache.write(place.layer, qkv, place.spans);
         let scoring = place.config.scoring(place.layer);
         cache.attend(place.layer, qkv, place.spans, scoring, context);
-        self.attention_output.forward_into(context, change, part);
+        linear(Slot::AttentionOutput, context, change);
         add_normed(x, change, self.attention_post_norm.as_ref(), normed);
         self.feed_forward_norm.forward_into(x, normed);
-        self.gate_up.forward_into(normed, wide, part);
+        linear(Slot::GateUp, normed, wide);
         gated_into(place.config.activation, wide, gated);
-        self.down.forward_into(gated, change, part);
+        linear(Slot::Down, gated, change);
         add_normed(x, change, self.feed_forward_post_norm.as_ref(), normed);
+    }
+
+    /// The product of a slot.
+    pub(crate) fn linear(&self, slot: Slot) -> &Joined {
+        match slot {
+            Slot::Qkv => &self.qkv,
+            Slot::AttentionOutput => &self.attention_output,
+            Slot::GateUp => &self.gate_up,
+            Slot::Down => &self.down,
+        }
     }
 
     /// Bytes that the weights take in memory.
     pub(crate) fn bytes(&self) -> usize {
-        let linear = [&self.qkv, &self.attention_output, &self.gate_up, &self.down];
-        linear.into_iter().map(Joined::bytes).sum()
+        Slot::ALL.into_iter().map(|slot| self.linear(slot).bytes()).sum()
     }
 }
 

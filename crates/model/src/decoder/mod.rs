@@ -1,19 +1,28 @@
 //! The decoder: a language model that reads tokens and scores the next one.
 
+mod adapter;
+mod adapter_gguf;
 mod config;
 mod family;
 mod gguf;
 mod joined;
 mod layer;
+mod merge;
 mod names;
+mod projection;
 mod rope;
 mod source;
 
+pub use adapter::DecoderAdapter;
+pub use adapter_gguf::write_gguf_adapter;
 pub use config::{DecoderConfig, LayerKind, ProjectionBiases};
 pub use family::{Biases, DecoderFamily, Windows};
+pub use merge::{copy_decoder_files, merge_adapter};
+pub use projection::Projection;
 pub use rope::{RopeConfig, RopeScaling};
 
 use crate::files::{Gguf, Weights};
+use adapter::Groups;
 use gguf::GgufSource;
 use joined::Joined;
 use layer::{Buffers, Layer, Place};
@@ -45,6 +54,8 @@ pub struct Step<'a> {
     pub spans: &'a [Span<'a>],
     /// The rows for which logits are wanted.
     pub wanted: &'a [usize],
+    /// The adapter of each span, if it has one; empty where no span has.
+    pub adapters: &'a [Option<&'a DecoderAdapter>],
 }
 
 impl Decoder {
@@ -124,7 +135,8 @@ impl Decoder {
     /// nor on the number of threads.
     ///
     /// # Panics
-    /// If an id is not in the vocabulary, or spans, rows and pages do not belong together.
+    /// If an id is not in the vocabulary, spans, rows and pages do not belong together, or an
+    /// adapter is for a decoder of another shape.
     pub fn forward(&self, step: &Step<'_>, cache: &mut PagedCache) -> Mat {
         let states = self.states(step, cache);
         let mut chosen = Mat::zeros(step.wanted.len(), states.cols);
@@ -153,10 +165,16 @@ impl Decoder {
         }
         let rotations: Vec<_> =
             self.rotaries.iter().map(|rotary| rotary.rotations(&positions)).collect();
+        let adapters = Groups::new(step.spans, step.adapters);
         let mut buffers = Buffers::default();
         for (at, layer) in self.layers.iter().enumerate() {
-            let place =
-                Place { config: &self.config, layer: at, rotations: &rotations, spans: step.spans };
+            let place = Place {
+                config: &self.config,
+                layer: at,
+                rotations: &rotations,
+                spans: step.spans,
+                adapters: &adapters,
+            };
             layer.infer(&mut x, cache, &place, &mut buffers);
         }
         x

@@ -37,7 +37,8 @@ pub(crate) struct Folder<'a> {
 }
 
 /// Where checkpoints keep the language model, tried in order.
-const PREFIXES: [&str; 4] = ["model.", "", "language_model.model.", "model.language_model."];
+pub(crate) const PREFIXES: [&str; 4] =
+    ["model.", "", "language_model.model.", "model.language_model."];
 
 impl<'a> Folder<'a> {
     pub(crate) fn new(weights: &'a Weights, config: &'a DecoderConfig, format: Format) -> Self {
@@ -46,7 +47,8 @@ impl<'a> Folder<'a> {
         Folder { weights, config, prefix, format }
     }
 
-    fn name(&self, layer: usize, role: Role) -> String {
+    /// What the file calls a tensor, without `.weight`.
+    pub(crate) fn name(&self, layer: usize, role: Role) -> String {
         let name = names::hugging_face(self.config.family, role, layer);
         if role != Role::Output {
             return format!("{}{name}", self.prefix);
