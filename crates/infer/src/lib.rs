@@ -21,7 +21,7 @@ mod sampling;
 
 pub use answer::{Answer, Delta, Event, Finish, Pending, Reply, Timing, reply};
 pub use batcher::Limits;
-pub use decoder::{DecoderEngine, DecoderSettings};
+pub use decoder::{Behaviour, DecoderEngine, DecoderLimits, DecoderModel};
 pub use embedder::{Embedder, Embedding, EncoderEmbedder, PendingEmbedding, TextEmbedder};
 pub use engine::{EncoderEngine, Scored, TextClassifier};
 pub use generator::{Generator, Load};

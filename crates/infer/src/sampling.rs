@@ -81,9 +81,10 @@ impl Sampling {
         for (id, bias) in &self.logit_bias {
             if *id as usize >= vocabulary || !(-100.0..=100.0).contains(bias) {
                 let what = format!("the bias {bias} of token {id} is not one");
-                return Err(Error::new(&codes::SAMPLING, what)
-                    .field("logit_bias")
-                    .help(format!("Tokens go up to {}, biases from -100 to 100.", vocabulary - 1)));
+                return Err(Error::new(&codes::SAMPLING, what).field("logit_bias").help(format!(
+                    "Tokens go up to {}, biases from -100 to 100.",
+                    vocabulary - 1
+                )));
             }
         }
         Ok(())
@@ -179,7 +180,8 @@ impl Sampler {
     fn penalize(&self, logits: &mut [f32]) {
         let settings = &self.settings;
         if settings.repetition_penalty != 1.0 {
-            let answered = self.counts.keys().filter(|id| self.in_prompt.binary_search(id).is_err());
+            let answered =
+                self.counts.keys().filter(|id| self.in_prompt.binary_search(id).is_err());
             for &id in self.in_prompt.iter().chain(answered) {
                 if let Some(logit) = logits.get_mut(id as usize) {
                     match *logit > 0.0 {
@@ -248,9 +250,8 @@ pub(crate) fn top(logits: &[f32], count: usize, log_sum: f32) -> Vec<(u32, f32)>
         return Vec::new();
     }
     let mut ids: Vec<u32> = (0..logits.len() as u32).collect();
-    let falling = |a: &u32, b: &u32| {
-        logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b))
-    };
+    let falling =
+        |a: &u32, b: &u32| logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b));
     if count < ids.len() {
         ids.select_nth_unstable_by(count - 1, falling);
         ids.truncate(count);

@@ -136,6 +136,90 @@ fn tokenizer() -> serde_json::Value {
     })
 }
 
+/// Writes a tiny random Llama that knows every byte and chats: `config.json`,
+/// `model.safetensors`, `tokenizer.json` (a token for each byte, a few words, and the control
+/// tokens `<|end|>`, `<|user|>` and `<|assistant|>`) and `tokenizer_config.json` with a template.
+///
+/// # Errors
+/// `SPRAT-MODEL-WRITE`.
+pub fn write_decoder(folder: &Path, seed: u64) -> Result<()> {
+    let (vocabulary, hidden, wide, heads) = (256 + CONTROL.len() + 1, 32, 48, 4);
+    let layers = 2;
+    let file = |name: &str, value: serde_json::Value| {
+        let path = folder.join(name);
+        sprat_task::write::bytes(&path, value.to_string().as_bytes())
+            .map_err(|why| Error::io(&codes::WRITE, "write a file", &path, &why))
+    };
+    file(
+        "config.json",
+        json!({
+            "architectures": ["LlamaForCausalLM"], "model_type": "llama",
+            "vocab_size": vocabulary, "hidden_size": hidden, "intermediate_size": wide,
+            "num_hidden_layers": layers, "num_attention_heads": heads, "num_key_value_heads": 2,
+            "hidden_act": "silu", "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
+            "max_position_embeddings": 512, "tie_word_embeddings": true,
+        }),
+    )?;
+    let mut random = stream(seed, "tiny decoder");
+    let mut writer = crate::files::TensorWriter::new();
+    let mut add = |name: String, shape: &[usize], around: f32| {
+        let values = values(&mut random, shape.iter().product(), around, 0.4);
+        writer.add(&name, shape, crate::files::TensorData::F32(values.into()))
+    };
+    add("model.embed_tokens.weight".into(), &[vocabulary, hidden], 0.0)?;
+    add("model.norm.weight".into(), &[hidden], 1.0)?;
+    for layer in 0..layers {
+        for (name, shape, around) in [
+            ("input_layernorm", &[hidden][..], 1.0),
+            ("post_attention_layernorm", &[hidden], 1.0),
+            ("self_attn.q_proj", &[hidden, hidden], 0.0),
+            ("self_attn.k_proj", &[hidden / 2, hidden], 0.0),
+            ("self_attn.v_proj", &[hidden / 2, hidden], 0.0),
+            ("self_attn.o_proj", &[hidden, hidden], 0.0),
+            ("mlp.gate_proj", &[wide, hidden], 0.0),
+            ("mlp.up_proj", &[wide, hidden], 0.0),
+            ("mlp.down_proj", &[hidden, wide], 0.0),
+        ] {
+            add(format!("model.layers.{layer}.{name}.weight"), shape, around)?;
+        }
+    }
+    writer.write(&folder.join("model.safetensors"))?;
+    file("tokenizer.json", byte_tokenizer())?;
+    let template = "{% for message in messages %}<|{{ 'user' if message.role == 'system' else \
+        message.role }}|>{{ message.content }}<|end|>{% endfor %}\
+        {% if add_generation_prompt %}<|assistant|>{% endif %}";
+    file("tokenizer_config.json", json!({ "eos_token": "<|end|>", "chat_template": template }))
+}
+
+const CONTROL: [&str; 4] = ["<|end|>", "<|user|>", "<|assistant|>", "<|tool|>"];
+
+fn byte_tokenizer() -> serde_json::Value {
+    let mut letters: Vec<char> =
+        tokenizers::pre_tokenizers::byte_level::ByteLevel::alphabet().into_iter().collect();
+    letters.sort_unstable();
+    let mut vocabulary: serde_json::Map<String, serde_json::Value> =
+        letters.iter().enumerate().map(|(id, letter)| (letter.to_string(), json!(id))).collect();
+    vocabulary.insert("an".into(), json!(letters.len()));
+    let added: Vec<_> = CONTROL
+        .iter()
+        .enumerate()
+        .map(|(at, text)| {
+            json!({"id": letters.len() + 1 + at, "content": text, "special": true,
+                "single_word": false, "lstrip": false, "rstrip": false, "normalized": false})
+        })
+        .collect();
+    json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": added,
+        "normalizer": null,
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,
+            "use_regex": false},
+        "post_processor": null,
+        "decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,
+            "use_regex": false},
+        "model": {"type": "BPE", "vocab": vocabulary, "merges": [["a", "n"]]},
+    })
+}
+
 fn values(random: &mut ChaCha8Rng, count: usize, around: f32, spread: f32) -> Vec<f32> {
     (0..count).map(|_| around + spread * (random.random::<f32>() - 0.5)).collect()
 }

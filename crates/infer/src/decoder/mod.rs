@@ -14,6 +14,7 @@ use crate::request::{Constraint, Request};
 use crate::sampling::Sampler;
 use sequence::{Choosing, Goal, Work, Writing};
 use sprat_model::LanguageModel;
+use sprat_model::decoder::DecoderAdapter;
 use sprat_nn::PAGE;
 use sprat_task::{Clock, Error, Result, SystemClock};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,9 +23,9 @@ use std::thread::JoinHandle;
 use worker::Worker;
 use writer::Writer;
 
-/// The bounds of an engine, and what it does where a request says nothing.
-#[derive(Clone, Debug, PartialEq)]
-pub struct DecoderSettings {
+/// The bounds of an engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DecoderLimits {
     /// Requests that are computed at the same time, at most.
     pub sequences: usize,
     /// Tokens of prompts that one step reads, at most; answers are not kept waiting longer.
@@ -34,67 +35,65 @@ pub struct DecoderSettings {
     pub cache_tokens: usize,
     /// Requests that may wait.
     pub queue: usize,
-    /// Tokens of an answer, at most, unless the request says it.
-    pub max_tokens: usize,
-    /// The temperature, unless the request says it.
-    pub temperature: f32,
     /// The seed of requests that have none is drawn from this and their number.
     pub seed: u64,
+}
+
+impl Default for DecoderLimits {
+    fn default() -> Self {
+        DecoderLimits { sequences: 32, step_tokens: 256, cache_tokens: 16_384, queue: 256, seed: 0 }
+    }
+}
+
+/// How a model answers where a request says nothing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Behaviour {
     /// The system message, where a conversation begins without one.
     pub instruction: Option<String>,
-    /// The labels that the model was tuned to choose from; empty: it writes.
+    /// The labels that it was tuned to choose from; empty: it writes.
     pub labels: Vec<String>,
     /// Divides the labels' scores: calibrated on held-out data.
     pub label_temperature: f32,
-    /// What answers must satisfy, unless the request says it.
+    /// What answers must satisfy.
     pub constraint: Option<Constraint>,
+    /// Tokens of an answer, at most.
+    pub max_tokens: usize,
+    /// The temperature of the sampling.
+    pub temperature: f32,
 }
 
-impl Default for DecoderSettings {
+impl Default for Behaviour {
     fn default() -> Self {
-        DecoderSettings {
-            sequences: 32,
-            step_tokens: 256,
-            cache_tokens: 16_384,
-            queue: 256,
-            max_tokens: 512,
-            temperature: 1.0,
-            seed: 0,
+        Behaviour {
             instruction: None,
             labels: Vec::new(),
             label_temperature: 1.0,
             constraint: None,
+            max_tokens: 512,
+            temperature: 1.0,
         }
     }
 }
 
-/// A model that writes, behind a scheduler of its own.
+/// Weights with their scheduler. Several [`DecoderModel`]s share it: their requests are computed
+/// together, each under its own adapter.
 pub struct DecoderEngine {
-    name: String,
     model: Arc<LanguageModel>,
-    settings: DecoderSettings,
+    limits: DecoderLimits,
     queue: Arc<Queue<Work>>,
     worker: Mutex<Option<JoinHandle<()>>>,
-    clock: SystemClock,
     submitted: AtomicU64,
-    /// The labels' tokens, made when they are first needed.
-    labels: Mutex<Vec<(Vec<String>, Vec<Vec<u32>>)>>,
 }
 
 impl DecoderEngine {
-    /// Starts an engine that answers under `name`.
+    /// Starts the engine's thread, named after `name`.
     ///
     /// # Errors
     /// [`codes::THREAD`] when the system gives no thread.
-    pub fn start(
-        name: impl Into<String>,
-        model: Arc<LanguageModel>,
-        settings: DecoderSettings,
-    ) -> Result<Self> {
-        let name = name.into();
-        let queue = Arc::new(Queue::new(settings.queue));
-        let pages = settings.cache_tokens.div_ceil(PAGE).max(1);
-        let worker = Worker::new(model.clone(), settings.clone(), queue.clone(), pages);
+    pub fn start(name: &str, model: Arc<LanguageModel>, limits: DecoderLimits) -> Result<Self> {
+        let queue = Arc::new(Queue::new(limits.queue));
+        let pages = limits.cache_tokens.div_ceil(PAGE).max(1);
+        let worker = Worker::new(model.clone(), limits.clone(), queue.clone(), pages);
         let worker = std::thread::Builder::new()
             .name(format!("model {name}"))
             .spawn(move || worker.run())
@@ -102,16 +101,8 @@ impl DecoderEngine {
                 Error::new(&codes::THREAD, "could not start the model's thread")
                     .why(why.to_string())
             })?;
-        Ok(DecoderEngine {
-            name,
-            model,
-            settings,
-            queue,
-            worker: Mutex::new(Some(worker)),
-            clock: SystemClock,
-            submitted: AtomicU64::new(0),
-            labels: Mutex::default(),
-        })
+        let (worker, submitted) = (Mutex::new(Some(worker)), AtomicU64::new(0));
+        Ok(DecoderEngine { model, limits, queue, worker, submitted })
     }
 
     /// Answers what waits, then ends the engine's thread and waits for that.
@@ -128,28 +119,14 @@ impl DecoderEngine {
         &self.model
     }
 
-    /// Tokens of one sequence, at most.
-    fn room(&self) -> usize {
-        let pages = self.settings.cache_tokens.div_ceil(PAGE).max(1);
-        self.model.decoder().context().min(pages * PAGE)
+    /// Pages of the whole cache.
+    fn pages(&self) -> usize {
+        self.limits.cache_tokens.div_ceil(PAGE).max(1)
     }
 
-    fn writing(&self, request: &Request, prompt: &[u32]) -> Result<Writing> {
-        let vocabulary = self.model.decoder().config().vocabulary;
-        request.sampling.check(vocabulary)?;
-        check_stops(&request.stop)?;
-        let left = self.room().saturating_sub(prompt.len());
-        let most = match request.max_tokens {
-            Some(most) if most > left => return Err(self.too_long(prompt.len(), most)),
-            Some(most) => most,
-            None if left == 0 => return Err(self.too_long(prompt.len(), 1)),
-            None => self.settings.max_tokens.min(left),
-        };
-        let number = self.submitted.fetch_add(1, Ordering::Relaxed);
-        let own = (self.settings.temperature, self.settings.seed.wrapping_add(number));
-        let sampler = Sampler::new(request.sampling.clone(), prompt, own);
-        let stream = self.model.tokenizer().continuing_decoder(true);
-        Ok(Writing { sampler, writer: Writer::new(stream, request.stop.clone()), most })
+    /// Tokens of one sequence, at most.
+    fn room(&self) -> usize {
+        self.model.decoder().context().min(self.pages() * PAGE)
     }
 
     fn too_long(&self, prompt: usize, answer: usize) -> Error {
@@ -158,6 +135,60 @@ impl DecoderEngine {
         Error::new(&codes::CONTEXT, what)
             .field("max_tokens")
             .why(format!("the model and its cache have room for {room} tokens"))
+    }
+}
+
+impl Drop for DecoderEngine {
+    /// What waits is still answered; the worker then ends by itself.
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+/// A model that answers: an engine's weights, perhaps with an adapter, and how it behaves.
+pub struct DecoderModel {
+    name: String,
+    engine: Arc<DecoderEngine>,
+    adapter: Option<Arc<DecoderAdapter>>,
+    behaviour: Behaviour,
+    clock: SystemClock,
+    /// The labels' tokens, made when they are first needed.
+    labels: Mutex<Vec<(Vec<String>, Vec<Vec<u32>>)>>,
+}
+
+impl DecoderModel {
+    /// A model that answers under `name`.
+    pub fn new(
+        name: impl Into<String>,
+        engine: Arc<DecoderEngine>,
+        adapter: Option<Arc<DecoderAdapter>>,
+        behaviour: Behaviour,
+    ) -> Self {
+        let (name, labels) = (name.into(), Mutex::default());
+        DecoderModel { name, engine, adapter, behaviour, clock: SystemClock, labels }
+    }
+
+    /// The engine behind it.
+    pub fn engine(&self) -> &Arc<DecoderEngine> {
+        &self.engine
+    }
+
+    fn writing(&self, request: &Request, prompt: &[u32]) -> Result<Writing> {
+        let vocabulary = self.engine.model.decoder().config().vocabulary;
+        request.sampling.check(vocabulary)?;
+        check_stops(&request.stop)?;
+        let left = self.engine.room().saturating_sub(prompt.len());
+        let most = match request.max_tokens {
+            Some(most) if most > left => return Err(self.engine.too_long(prompt.len(), most)),
+            Some(most) => most,
+            None if left == 0 => return Err(self.engine.too_long(prompt.len(), 1)),
+            None => self.behaviour.max_tokens.min(left),
+        };
+        let number = self.engine.submitted.fetch_add(1, Ordering::Relaxed);
+        let own = (self.behaviour.temperature, self.engine.limits.seed.wrapping_add(number));
+        let sampler = Sampler::new(request.sampling.clone(), prompt, own);
+        let stream = self.engine.model.tokenizer().continuing_decoder(true);
+        Ok(Writing { sampler, writer: Writer::new(stream, request.stop.clone()), most })
     }
 
     /// The labels as answers of the model, in its tokens.
@@ -168,11 +199,11 @@ impl DecoderEngine {
         if let Some((_, tokens)) = kept.iter().find(|(known, _)| known == labels) {
             return Ok(tokens.clone());
         }
-        let instruction = self.settings.instruction.as_deref();
+        let instruction = self.behaviour.instruction.as_deref();
         let now = self.clock.now();
         let tokens = labels
             .iter()
-            .map(|label| prompt::answer_tokens(&self.model, instruction, label, now))
+            .map(|label| prompt::answer_tokens(&self.engine.model, instruction, label, now))
             .collect::<Result<Vec<_>>>()?;
         if kept.len() == KEPT {
             kept.remove(0);
@@ -182,7 +213,7 @@ impl DecoderEngine {
     }
 
     fn choosing(&self, labels: &[String], prompt: usize) -> Result<Choosing> {
-        let known = &self.settings.labels;
+        let known = &self.behaviour.labels;
         let unknown = labels.iter().find(|label| !known.is_empty() && !known.contains(label));
         if let Some(unknown) = unknown {
             let what = format!("the model does not know the label `{unknown}`");
@@ -196,25 +227,25 @@ impl DecoderEngine {
         }
         let tokens = self.label_tokens(&labels)?;
         let longest = tokens.iter().map(Vec::len).max().unwrap_or(0);
-        if prompt + longest > self.model.decoder().context() {
-            return Err(self.too_long(prompt, longest));
+        if prompt + longest > self.engine.model.decoder().context() {
+            return Err(self.engine.too_long(prompt, longest));
         }
-        let temperature = self.settings.label_temperature;
+        let temperature = self.behaviour.label_temperature;
         Ok(Choosing { labels, tokens, temperature, scores: Vec::new() })
     }
 }
 
-impl Generator for DecoderEngine {
+impl Generator for DecoderModel {
     fn name(&self) -> &str {
         &self.name
     }
 
     fn labels(&self) -> &[String] {
-        &self.settings.labels
+        &self.behaviour.labels
     }
 
     fn load(&self) -> Load {
-        Load { waiting: self.queue.len(), capacity: self.queue.capacity() }
+        Load { waiting: self.engine.queue.len(), capacity: self.engine.queue.capacity() }
     }
 
     fn submit(&self, request: Request) -> Result<Pending> {
@@ -222,20 +253,20 @@ impl Generator for DecoderEngine {
             let what = format!("`{}` has no adapter named `{adapter}`", self.name);
             return Err(Error::new(&codes::INPUT, what).field("adapter"));
         }
-        let instruction = self.settings.instruction.as_deref();
-        let prompt = prompt::tokens(&self.model, instruction, &request, self.clock.now())?;
+        let instruction = self.behaviour.instruction.as_deref();
+        let prompt = prompt::tokens(&self.engine.model, instruction, &request, self.clock.now())?;
         if prompt.is_empty() {
             return Err(Error::new(&codes::INPUT, "the prompt is empty").field("prompt"));
         }
-        if prompt.len() > self.room() {
-            return Err(self.too_long(prompt.len(), 0));
+        if prompt.len() > self.engine.room() {
+            return Err(self.engine.too_long(prompt.len(), 0));
         }
         let tuned = || {
-            let labels = &self.settings.labels;
+            let labels = &self.behaviour.labels;
             (!labels.is_empty()).then(|| Constraint::Labels(labels.clone()))
         };
         let constraint = request.constraint.clone().or_else(tuned);
-        let goal = match constraint.or_else(|| self.settings.constraint.clone()) {
+        let goal = match constraint.or_else(|| self.behaviour.constraint.clone()) {
             Some(Constraint::Labels(labels)) => Goal::Choose(self.choosing(&labels, prompt.len())?),
             Some(_) => {
                 let what = "this model cannot answer under such a constraint";
@@ -248,22 +279,17 @@ impl Generator for DecoderEngine {
             reply,
             prompt,
             goal,
+            adapter: self.adapter.clone(),
             prompt_scores: request.prompt_logprobs,
             logprobs: request.logprobs,
         };
-        let pages = self.settings.cache_tokens.div_ceil(PAGE).max(1);
-        if work.pages() > pages {
-            return Err(self.too_long(work.prompt.len(), (work.pages() * PAGE) - work.prompt.len()));
+        if work.pages() > self.engine.pages() {
+            return Err(self
+                .engine
+                .too_long(work.prompt.len(), (work.pages() * PAGE) - work.prompt.len()));
         }
-        self.queue.push(work, request.deadline)?;
+        self.engine.queue.push(work, request.deadline)?;
         Ok(pending)
-    }
-}
-
-impl Drop for DecoderEngine {
-    /// What waits is still answered; the worker then ends by itself.
-    fn drop(&mut self) {
-        self.queue.close();
     }
 }
 

@@ -4,8 +4,10 @@ use super::pages::{Content, Pages};
 use super::writer::Writer;
 use crate::answer::{Answer, Event, Finish, Reply, Timing};
 use crate::sampling::{Sampler, TokenScore};
+use sprat_model::decoder::DecoderAdapter;
 use sprat_nn::PAGE;
 use sprat_task::Result;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// What a request wants, ready to be computed.
@@ -14,6 +16,8 @@ pub(crate) struct Work {
     /// The tokens to read.
     pub(crate) prompt: Vec<u32>,
     pub(crate) goal: Goal,
+    /// What is added to the weights.
+    pub(crate) adapter: Option<Arc<DecoderAdapter>>,
     /// With the scores of the prompt's tokens.
     pub(crate) prompt_scores: bool,
     /// How many of the most likely tokens come with each score; none: no scores.

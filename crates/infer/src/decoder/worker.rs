@@ -2,7 +2,7 @@
 //! the next token of every answer that is being written, and lets new requests in (continuous
 //! batching, Yu et al. 2022; prompts are cut into chunks so that answers do not wait for them).
 
-use super::DecoderSettings;
+use super::DecoderLimits;
 use super::pages::{Content, Pages};
 use super::sequence::{Goal, Sequence, Work};
 use crate::answer::{Answer, Finish};
@@ -10,22 +10,22 @@ use crate::codes;
 use crate::queue::{Job, Queue};
 use crate::sampling::{TokenScore, log_sum_exp, top};
 use sprat_model::LanguageModel;
-use sprat_model::decoder::Step;
+use sprat_model::decoder::{DecoderAdapter, Step};
 use sprat_nn::{Mat, PagedCache, Span};
 use sprat_task::{Error, Result};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 pub(super) struct Worker {
     model: Arc<LanguageModel>,
-    settings: DecoderSettings,
+    limits: DecoderLimits,
     queue: Arc<Queue<Work>>,
     cache: PagedCache,
     pages: Pages,
-    /// Whose pages may be shared among requests.
-    beginning: Content,
+    /// Under which adapter, if any, pages may be shared among requests.
+    beginnings: Vec<(Option<Weak<DecoderAdapter>>, Content)>,
     active: Vec<Sequence>,
     /// A request for which there is no room yet.
     held: Option<Job<Work>>,
@@ -43,15 +43,14 @@ struct Part {
 impl Worker {
     pub(super) fn new(
         model: Arc<LanguageModel>,
-        settings: DecoderSettings,
+        limits: DecoderLimits,
         queue: Arc<Queue<Work>>,
         pages: usize,
     ) -> Self {
         let cache = model.decoder().cache(pages);
-        let mut pages = Pages::new(pages);
-        let beginning = pages.beginning();
+        let pages = Pages::new(pages);
         let (active, held) = (Vec::new(), None);
-        Worker { model, settings, queue, cache, pages, beginning, active, held }
+        Worker { model, limits, queue, cache, pages, beginnings: Vec::new(), active, held }
     }
 
     /// Works until the queue is closed and everything in it is answered.
@@ -67,7 +66,7 @@ impl Worker {
     /// Lets requests in for which there is room; waits for one where there is nothing to do.
     /// False when there will be none any more.
     fn admit(&mut self) -> bool {
-        while self.active.len() < self.settings.sequences {
+        while self.active.len() < self.limits.sequences {
             let job = match self.held.take().or_else(|| self.queue.try_take()) {
                 Some(job) => job,
                 None if !self.active.is_empty() => return true,
@@ -84,7 +83,8 @@ impl Worker {
                 continue;
             }
             let times = (job.queued, job.deadline);
-            match Sequence::begin(job.work, self.beginning, &mut self.pages, times) {
+            let beginning = self.beginning(job.work.adapter.as_ref());
+            match Sequence::begin(job.work, beginning, &mut self.pages, times) {
                 Ok(sequence) => self.active.push(sequence),
                 Err(work) => {
                     self.held = Some(Job { work, queued: times.0, deadline: times.1 });
@@ -114,7 +114,21 @@ impl Worker {
             sequence.end(Err(Error::new(&codes::PANIC, what)), &mut self.pages);
         }
         self.pages = Pages::new(self.pages.count());
-        self.beginning = self.pages.beginning();
+        self.beginnings.clear();
+    }
+
+    /// The beginning of texts under an adapter: never the same for two adapters, nor for one that
+    /// is opened again.
+    fn beginning(&mut self, adapter: Option<&Arc<DecoderAdapter>>) -> Content {
+        self.beginnings.retain(|(of, _)| of.as_ref().is_none_or(|weak| weak.strong_count() > 0));
+        let pointer = adapter.map(Arc::as_ptr);
+        let same = |of: &Option<Weak<DecoderAdapter>>| of.as_ref().map(Weak::as_ptr) == pointer;
+        if let Some((_, content)) = self.beginnings.iter().find(|(of, _)| same(of)) {
+            return *content;
+        }
+        let content = self.pages.beginning();
+        self.beginnings.push((adapter.map(Arc::downgrade), content));
+        content
     }
 
     /// One forward pass over all that is to be read, and what follows from it.
@@ -131,9 +145,10 @@ impl Worker {
                 pages: &self.active[part.sequence].pages,
             })
             .collect();
-        let step = Step { ids: &ids, spans: &spans, wanted: &wanted };
+        let adapters: Vec<_> =
+            parts.iter().map(|part| self.active[part.sequence].work.adapter.as_deref()).collect();
+        let step = Step { ids: &ids, spans: &spans, wanted: &wanted, adapters: &adapters };
         let mut logits = self.model.decoder().forward(&step, &mut self.cache);
-        drop(spans);
         let mut ended: Vec<Option<Result<Answer>>> = Vec::new();
         ended.resize_with(self.active.len(), || None);
         let mut choosing = Vec::new();
@@ -178,7 +193,7 @@ impl Worker {
     /// they came, up to the limit on tokens.
     fn plan(&mut self) -> (Vec<u32>, Vec<Part>, Vec<usize>) {
         let (mut ids, mut parts, mut wanted) = (Vec::new(), Vec::new(), Vec::new());
-        let mut budget = self.settings.step_tokens;
+        let mut budget = self.limits.step_tokens;
         for reading in [false, true] {
             for (at, sequence) in self.active.iter_mut().enumerate() {
                 if sequence.is_read() == reading {
@@ -245,7 +260,8 @@ impl Worker {
             spans.push(Span { rows, position: prompt, pages });
         }
         let wanted: Vec<usize> = (0..ids.len()).collect();
-        let step = Step { ids: &ids, spans: &spans, wanted: &wanted };
+        let adapters = vec![sequence.work.adapter.as_deref(); spans.len()];
+        let step = Step { ids: &ids, spans: &spans, wanted: &wanted, adapters: &adapters };
         let logits = self.model.decoder().forward(&step, &mut self.cache);
         let mut rows = 0..logits.rows;
         let mut sums = Vec::with_capacity(group.len());

@@ -250,10 +250,7 @@ fn conversations_and_sampling_are_passed_on() {
     let mock = Mock::play([Act::Say("hello".into())]).unwrap();
     let settings = Settings { labels: vec![], ..settings(&mock) };
     let remote = Remote::open(settings).unwrap();
-    let messages = vec![
-        Message::new(Role::System, "be short"),
-        Message::new(Role::User, "hi"),
-    ];
+    let messages = vec![Message::new(Role::System, "be short"), Message::new(Role::User, "hi")];
     let request = Request {
         sampling: Sampling { temperature: Some(0.7), seed: Some(9), ..Sampling::default() },
         ..Request::new(Input::Messages(messages))
