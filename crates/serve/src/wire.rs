@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
 /// One text or several.
@@ -128,48 +129,210 @@ pub(crate) struct EmbeddingsResponse {
     pub(crate) usage: Usage,
 }
 
-/// A request to `/v1/chat/completions`. Parameters that are not listed here are refused.
+/// A request whose answer is written token by token: to its own parameters come those of the
+/// sampling, the same in both protocols. Parameters that are not listed are refused.
+macro_rules! written {
+    ($(#[$meta:meta])* $name:ident { $($own:tt)* }) => {
+        $(#[$meta])*
+        #[derive(Debug, Deserialize, ToSchema)]
+        #[serde(deny_unknown_fields)]
+        pub(crate) struct $name {
+            $($own)*
+            /// Sampling temperature from 0 to 2; 0 takes the most likely token.
+            pub(crate) temperature: Option<f32>,
+            /// Draws only from the most likely tokens whose probabilities reach this sum.
+            pub(crate) top_p: Option<f32>,
+            /// Draws only from so many of the most likely tokens.
+            pub(crate) top_k: Option<u32>,
+            /// Draws only from tokens at least this share as likely as the most likely one.
+            pub(crate) min_p: Option<f32>,
+            /// From -2 to 2: lowers the logits of tokens that stand in the answer already.
+            pub(crate) presence_penalty: Option<f32>,
+            /// From -2 to 2: the same, times how often they stand there.
+            pub(crate) frequency_penalty: Option<f32>,
+            /// Over 1: lowers the logits of tokens that stand in the prompt or the answer.
+            pub(crate) repetition_penalty: Option<f32>,
+            /// What is added to the logits of single tokens, by their numbers, from -100 to 100.
+            pub(crate) logit_bias: Option<BTreeMap<String, f32>>,
+            /// Seed of the sampling.
+            pub(crate) seed: Option<u64>,
+            /// A text or up to 16 texts at which the answer ends.
+            pub(crate) stop: Option<OneOrMany>,
+            /// So many answers are written.
+            pub(crate) n: Option<u32>,
+        }
+
+        impl $name {
+            /// How the tokens are to be drawn.
+            pub(crate) fn drawing(&mut self) -> Drawing {
+                Drawing {
+                    temperature: self.temperature.take(),
+                    top_p: self.top_p.take(),
+                    top_k: self.top_k.take(),
+                    min_p: self.min_p.take(),
+                    presence_penalty: self.presence_penalty.take(),
+                    frequency_penalty: self.frequency_penalty.take(),
+                    repetition_penalty: self.repetition_penalty.take(),
+                    logit_bias: self.logit_bias.take(),
+                    seed: self.seed.take(),
+                    stop: self.stop.take(),
+                    n: self.n.take(),
+                }
+            }
+        }
+    };
+}
+
+/// How the tokens of an answer are drawn.
+#[derive(Debug, Default)]
+pub(crate) struct Drawing {
+    pub(crate) temperature: Option<f32>,
+    pub(crate) top_p: Option<f32>,
+    pub(crate) top_k: Option<u32>,
+    pub(crate) min_p: Option<f32>,
+    pub(crate) presence_penalty: Option<f32>,
+    pub(crate) frequency_penalty: Option<f32>,
+    pub(crate) repetition_penalty: Option<f32>,
+    pub(crate) logit_bias: Option<BTreeMap<String, f32>>,
+    pub(crate) seed: Option<u64>,
+    pub(crate) stop: Option<OneOrMany>,
+    pub(crate) n: Option<u32>,
+}
+
+written! {
+    /// A request to `/v1/chat/completions`.
+    ChatRequest {
+        /// A model of `/v1/models`.
+        pub(crate) model: String,
+        /// The conversation; a classifier reads its one user message.
+        pub(crate) messages: Vec<ChatMessage>,
+        /// `text`, `json_object`, or `json_schema` with a schema.
+        pub(crate) response_format: Option<ResponseFormat>,
+        /// What else the answer must satisfy.
+        pub(crate) guided: Option<Guided>,
+        /// Whether the answer comes as server-sent events.
+        pub(crate) stream: Option<bool>,
+        /// Options of the stream.
+        pub(crate) stream_options: Option<StreamOptions>,
+        /// At most so many tokens are written; a classifier's label is never cut.
+        pub(crate) max_tokens: Option<u32>,
+        /// The newer name of `max_tokens`.
+        pub(crate) max_completion_tokens: Option<u32>,
+        /// Whether the logarithms of the tokens' probabilities come with the answer.
+        pub(crate) logprobs: Option<bool>,
+        /// The same for so many of the most likely tokens at each place, up to 20.
+        pub(crate) top_logprobs: Option<u32>,
+        /// The functions that the model may call.
+        pub(crate) tools: Option<Vec<ToolEntry>>,
+        /// `none`, `auto`, `required`, or the one function to call.
+        pub(crate) tool_choice: Option<Value>,
+        /// Whether several functions may be called at once.
+        pub(crate) parallel_tool_calls: Option<bool>,
+        /// Who asks, in the client's own terms; not used.
+        #[serde(rename = "user")]
+        pub(crate) _user: Option<String>,
+    }
+}
+
+/// A constraint that OpenAI's protocol has no place for.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum Guided {
+    /// A regular expression for the whole answer.
+    Regex(String),
+    /// A grammar in the Lark dialect of llguidance.
+    Lark(String),
+    /// The answer is one of these texts.
+    Choice(Vec<String>),
+}
+
+/// A function that a model may call.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct ChatRequest {
-    /// A model of `/v1/models`.
-    pub(crate) model: String,
-    /// The conversation; a classifier reads its one user message.
-    pub(crate) messages: Vec<ChatMessage>,
-    /// `text`, `json_object`, or `json_schema` with a schema.
-    pub(crate) response_format: Option<ResponseFormat>,
-    /// Whether the answer comes as server-sent events.
-    pub(crate) stream: Option<bool>,
-    /// Options of the stream.
-    pub(crate) stream_options: Option<StreamOptions>,
-    /// At most so many tokens are written; a classifier's label is never cut.
-    pub(crate) max_tokens: Option<u32>,
-    /// The newer name of `max_tokens`.
-    pub(crate) max_completion_tokens: Option<u32>,
-    /// Sampling temperature from 0 to 2; a classifier does not sample.
-    pub(crate) temperature: Option<f32>,
-    /// Only 1 is supported.
-    pub(crate) top_p: Option<f32>,
-    /// Seed of the sampling; a classifier does not sample.
-    pub(crate) seed: Option<u64>,
-    /// Only 1 is supported.
-    pub(crate) n: Option<u32>,
-    /// Who asks, in the client's own terms; not used.
-    #[serde(rename = "user")]
-    pub(crate) _user: Option<String>,
+pub(crate) struct ToolEntry {
+    /// Always `function`.
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    /// The function.
+    pub(crate) function: Function,
+}
+
+/// What a model knows of a function.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Function {
+    /// Its name.
+    pub(crate) name: String,
+    /// What it does.
+    pub(crate) description: Option<String>,
+    /// The JSON schema of its arguments; without it there are none.
+    pub(crate) parameters: Option<Value>,
+    /// Calls are always strict.
+    #[serde(rename = "strict")]
+    pub(crate) _strict: Option<bool>,
+}
+
+written! {
+    /// A request to `/v1/completions`.
+    CompletionRequest {
+        /// A model of `/v1/models`.
+        pub(crate) model: String,
+        /// The beginning of the text or texts: as text, or as the model's tokens.
+        pub(crate) prompt: Prompt,
+        /// At most so many tokens are written (16 unless it is said).
+        pub(crate) max_tokens: Option<u32>,
+        /// With the logarithms of so many of the most likely tokens' probabilities, up to 20.
+        pub(crate) logprobs: Option<u32>,
+        /// Whether the prompt stands before the answer.
+        pub(crate) echo: Option<bool>,
+        /// Only 1, or as many as `n`, is supported.
+        pub(crate) best_of: Option<u32>,
+        /// Not supported.
+        pub(crate) suffix: Option<String>,
+        /// Whether the answer comes as server-sent events.
+        pub(crate) stream: Option<bool>,
+        /// Options of the stream.
+        pub(crate) stream_options: Option<StreamOptions>,
+        /// Who asks, in the client's own terms; not used.
+        #[serde(rename = "user")]
+        pub(crate) _user: Option<String>,
+    }
+}
+
+/// One prompt or several.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(
+    untagged,
+    expecting = "expected a string, an array of strings, or arrays of token numbers"
+)]
+pub(crate) enum Prompt {
+    /// One text.
+    Text(String),
+    /// Several texts.
+    Texts(Vec<String>),
+    /// The tokens of one text.
+    Tokens(Vec<u32>),
+    /// The tokens of several texts.
+    ManyTokens(Vec<Vec<u32>>),
 }
 
 /// One message.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ChatMessage {
-    /// `system`, `developer`, `user` or `assistant`.
+    /// `system`, `developer`, `user`, `assistant` or `tool`.
     pub(crate) role: String,
-    /// The text, or parts of text.
-    pub(crate) content: Content,
-    /// The speaker's name; not used.
-    #[serde(rename = "name")]
-    pub(crate) _name: Option<String>,
+    /// The text, or parts of text; may be missing where there are `tool_calls`.
+    pub(crate) content: Option<Content>,
+    /// The speaker's or the tool's name.
+    pub(crate) name: Option<String>,
+    /// The functions that the model called in an earlier answer.
+    pub(crate) tool_calls: Option<Value>,
+    /// Which of the calls the message of a tool answers.
+    pub(crate) tool_call_id: Option<String>,
+    /// Of an earlier answer; not used.
+    #[serde(rename = "refusal")]
+    pub(crate) _refusal: Option<String>,
 }
 
 /// The content of a message.
@@ -230,7 +393,7 @@ pub(crate) struct StreamOptions {
     pub(crate) include_usage: bool,
 }
 
-/// The answer of `/v1/chat/completions`, for the document.
+/// The answer of `/v1/chat/completions` and `/v1/completions`, for the document.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ChatResponse {
     id: String,
@@ -240,6 +403,8 @@ pub(crate) struct ChatResponse {
     system_fingerprint: String,
     choices: Vec<Value>,
     usage: Value,
+    /// Of constrained answers: how the constraint was enforced, and how often it was tried anew.
+    sprat: Value,
 }
 
 /// An error.
