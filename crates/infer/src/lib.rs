@@ -8,6 +8,7 @@ mod answer;
 mod batcher;
 mod channel;
 pub mod codes;
+pub mod constraint;
 mod embedder;
 mod encoder;
 mod engine;
@@ -22,4 +23,4 @@ pub use embedder::{Embedder, Embedding, EncoderEmbedder, PendingEmbedding, TextE
 pub use engine::{EncoderEngine, Scored, TextClassifier};
 pub use generator::{Generator, Load};
 pub use remote::Remote;
-pub use request::{Constraint, Input, Message, Request, Role};
+pub use request::{Constraint, Input, Message, Request, Role, Tool, ToolChoice, Tools};
