@@ -34,6 +34,40 @@ pub static CONSTRAINT: Code = Code {
     remedy: "Ask for the labels that the model knows, or use a model that can satisfy the constraint.",
 };
 
+/// A JSON schema cannot be used.
+pub static SCHEMA: Code = Code {
+    id: "SPRAT-INFER-SCHEMA",
+    kind: Kind::Usage,
+    summary: "The JSON schema that an answer is to satisfy is not valid, uses a keyword that is not \
+              supported, or allows no answer at all.",
+    remedy: "Correct the schema at the place that the error names; it is a JSON pointer.",
+};
+
+/// A regular expression or a grammar cannot be used.
+pub static GRAMMAR: Code = Code {
+    id: "SPRAT-INFER-GRAMMAR",
+    kind: Kind::Usage,
+    summary: "The regular expression or grammar that an answer is to match cannot be read.",
+    remedy: "Correct it. Regular expressions follow Rust's syntax without look-around and always \
+             match the whole answer; grammars follow the Lark dialect of llguidance.",
+};
+
+/// A constraint is larger or more complex than the limits allow.
+pub static COMPLEX: Code = Code {
+    id: "SPRAT-INFER-COMPLEX",
+    kind: Kind::TooLarge,
+    summary: "A constraint on an answer exceeds the limits on size, depth or complexity.",
+    remedy: "Simplify the constraint: fewer alternatives, less nesting, smaller repetition counts.",
+};
+
+/// The answer cannot go on under its constraint.
+pub static MASK: Code = Code {
+    id: "SPRAT-INFER-MASK",
+    kind: Kind::Failed,
+    summary: "An answer could not be continued under its constraint.",
+    remedy: "Simplify the constraint; if it is simple already, report it with the request.",
+};
+
 /// The request holds something that this kind of model cannot read.
 pub static INPUT: Code = Code {
     id: "SPRAT-INFER-INPUT",
@@ -136,6 +170,10 @@ pub static ALL: &[&Code] = &[
     &CLOSED,
     &TIMEOUT,
     &CONSTRAINT,
+    &SCHEMA,
+    &GRAMMAR,
+    &COMPLEX,
+    &MASK,
     &INPUT,
     &SAMPLING,
     &CONTEXT,

@@ -9,6 +9,7 @@ mod answer;
 mod batcher;
 mod channel;
 pub mod codes;
+pub mod constraint;
 mod decoder;
 mod embedder;
 mod encoder;
@@ -26,5 +27,5 @@ pub use embedder::{Embedder, Embedding, EncoderEmbedder, PendingEmbedding, TextE
 pub use engine::{EncoderEngine, Scored, TextClassifier};
 pub use generator::{Generator, Load};
 pub use remote::Remote;
-pub use request::{Constraint, Input, Message, Request, Role};
+pub use request::{Constraint, Input, Message, Request, Role, Tool, ToolChoice, Tools};
 pub use sampling::{Sampling, TokenScore};

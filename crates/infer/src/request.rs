@@ -98,6 +98,50 @@ pub enum Constraint {
     Labels(Vec<String>),
     /// A JSON text that satisfies this JSON Schema.
     JsonSchema(serde_json::Value),
+    /// Any JSON object.
+    JsonObject,
+    /// A text that matches this regular expression from its beginning to its end.
+    Regex(String),
+    /// A text of this grammar, in the Lark dialect of llguidance.
+    Lark(String),
+    /// A call of a tool.
+    Tools(Tools),
+}
+
+/// A function that the model may ask for.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Tool {
+    /// The name under which it is called.
+    pub name: String,
+    /// What it does, for the prompt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// The JSON Schema of its arguments; it must describe an object.
+    pub parameters: serde_json::Value,
+}
+
+/// Whether the model must call a tool.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ToolChoice {
+    /// It decides: it calls tools, or it writes a text that does not begin with `{`.
+    #[default]
+    Auto,
+    /// It must call one of them.
+    Required,
+    /// It must call the one of this name.
+    Named(String),
+}
+
+/// The tools that a model may call. A call is the text `{"name":…,"arguments":{…}}`;
+/// [`crate::constraint::calls`] reads it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tools {
+    /// The tools, each under a name of its own.
+    pub tools: Vec<Tool>,
+    /// Whether one must be called.
+    pub choice: ToolChoice,
+    /// Whether several may be called, one a line.
+    pub parallel: bool,
 }
 
 /// One request to a [`crate::Generator`].

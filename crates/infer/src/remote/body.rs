@@ -37,7 +37,8 @@ pub(super) fn build(settings: &Settings, request: &Request, dialect: Dialect) ->
         Some(Constraint::JsonSchema(schema)) => {
             format = Some(named_schema("answer", schema.clone()));
         }
-        None => {}
+        // The others are refused before they come here.
+        _ => {}
     }
     let mut messages = Vec::new();
     if !system.is_empty() {
@@ -132,7 +133,7 @@ pub(super) fn parse(settings: &Settings, request: &Request, received: &Value) ->
         Some(Constraint::JsonSchema(schema)) => {
             answer.invalid = mismatch(&answer.output, schema);
         }
-        None => {}
+        _ => {}
     }
     Ok(answer)
 }

@@ -113,10 +113,18 @@ impl Generator for Remote {
         if request.constraint.is_none() && !self.labels().is_empty() {
             request.constraint = Some(Constraint::Labels(self.labels().to_vec()));
         }
-        if let Some(Constraint::JsonSchema(schema)) = &request.constraint {
-            jsonschema::validator_for(schema).map_err(|why| {
-                Error::new(&codes::CONSTRAINT, "the JSON schema is not valid").why(why.to_string())
-            })?;
+        match &request.constraint {
+            Some(Constraint::JsonSchema(schema)) => {
+                jsonschema::validator_for(schema).map_err(|why| {
+                    Error::new(&codes::CONSTRAINT, "the JSON schema is not valid")
+                        .why(why.to_string())
+                })?;
+            }
+            None | Some(Constraint::Labels(_)) => {}
+            Some(_) => {
+                let what = "a hosted model answers under labels or a JSON schema only";
+                return Err(Error::new(&codes::CONSTRAINT, what));
+            }
         }
         let (reply, pending) = reply();
         let deadline = request.deadline;

@@ -103,6 +103,17 @@ impl TextTokenizer {
         Ok(ids)
     }
 
+    /// The tokens of a text that goes on from another one: nothing is put before it, and no
+    /// control token comes out.
+    ///
+    /// # Errors
+    /// `SPRAT-MODEL-TOKENIZER` when the tokenizer fails on the text.
+    pub fn encode_continuing(&self, text: &str) -> Result<Vec<u32>> {
+        let mut ids = Vec::with_capacity(text.len() / 4 + 1);
+        self.encode_parts(text, false, |_, _| false, &mut ids)?;
+        Ok(ids)
+    }
+
     /// The tokens of a rendered conversation. Control tokens come from the template alone,
     /// whatever the messages say.
     ///
