@@ -2,6 +2,7 @@
 
 use crate::channel::{self, Receiver, Sender, Waited};
 use crate::codes;
+use crate::constraint::Enforced;
 use crate::sampling::TokenScore;
 use sprat_task::{Error, Result};
 use std::time::{Duration, Instant};
@@ -45,6 +46,9 @@ pub struct Answer {
     /// Why the output does not satisfy the request's constraint, where it does not. Only
     /// engines without control over the decoding (hosted ones) ever set it.
     pub invalid: Option<String>,
+    /// How far the output can be relied on to satisfy the request's constraint, where there was
+    /// one.
+    pub enforced: Option<Enforced>,
     /// Tokens read.
     pub prompt_tokens: usize,
     /// Tokens of the input that did not fit and were not read.

@@ -100,6 +100,15 @@ pub static TRUNCATED: Code = Code {
     remedy: "Raise max_tokens, or bound the lengths in the schema.",
 };
 
+/// No answer satisfied a constraint that is checked only on whole answers.
+pub static UNSATISFIED: Code = Code {
+    id: "SPRAT-INFER-UNSATISFIED",
+    kind: Kind::Failed,
+    summary: "None of the answers that were tried satisfied the whole constraint.",
+    remedy: "Leave out the keywords that cannot be enforced token by token, or say in the prompt \
+             what they ask for.",
+};
+
 /// An engine died while it computed.
 pub static PANIC: Code = Code {
     id: "SPRAT-INFER-PANIC",
@@ -178,6 +187,7 @@ pub static ALL: &[&Code] = &[
     &SAMPLING,
     &CONTEXT,
     &TRUNCATED,
+    &UNSATISFIED,
     &PANIC,
     &THREAD,
     &REMOTE_SETTINGS,

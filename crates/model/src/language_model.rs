@@ -9,6 +9,7 @@ use crate::vocabulary::GgufVocabulary;
 use sprat_nn::Format;
 use sprat_task::{Error, Result, Timestamp};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The key of a GGUF file under which its chat template stands.
 const GGUF_TEMPLATE: &str = "tokenizer.chat_template";
@@ -17,7 +18,7 @@ const GGUF_TEMPLATE: &str = "tokenizer.chat_template";
 #[derive(Debug)]
 pub struct LanguageModel {
     decoder: Decoder,
-    tokenizer: TextTokenizer,
+    tokenizer: Arc<TextTokenizer>,
     templates: Option<ChatTemplates>,
 }
 
@@ -98,7 +99,7 @@ impl LanguageModel {
         templates: Option<ChatTemplates>,
     ) -> Result<Self> {
         tokenizer.fits(decoder.config().vocabulary)?;
-        Ok(LanguageModel { decoder, tokenizer, templates })
+        Ok(LanguageModel { decoder, tokenizer: Arc::new(tokenizer), templates })
     }
 
     /// The weights.
@@ -112,7 +113,7 @@ impl LanguageModel {
     }
 
     /// The tokenizer.
-    pub fn tokenizer(&self) -> &TextTokenizer {
+    pub fn tokenizer(&self) -> &Arc<TextTokenizer> {
         &self.tokenizer
     }
 

@@ -8,11 +8,11 @@ mod writer;
 
 use crate::answer::{Pending, reply};
 use crate::codes;
+use crate::constraint::Grammars;
 use crate::generator::{Generator, Load};
 use crate::queue::Queue;
 use crate::request::{Constraint, Request};
-use crate::sampling::Sampler;
-use sequence::{Choosing, Goal, Work, Writing};
+use sequence::{Choosing, Goal, Guide, Plan, Work, Writing};
 use sprat_model::LanguageModel;
 use sprat_model::decoder::DecoderAdapter;
 use sprat_nn::PAGE;
@@ -21,7 +21,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use worker::Worker;
-use writer::Writer;
 
 /// The bounds of an engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +82,8 @@ pub struct DecoderEngine {
     queue: Arc<Queue<Work>>,
     worker: Mutex<Option<JoinHandle<()>>>,
     submitted: AtomicU64,
+    /// Made when the first constraint comes.
+    grammars: Mutex<Option<Grammars>>,
 }
 
 impl DecoderEngine {
@@ -102,7 +103,7 @@ impl DecoderEngine {
                     .why(why.to_string())
             })?;
         let (worker, submitted) = (Mutex::new(Some(worker)), AtomicU64::new(0));
-        Ok(DecoderEngine { model, limits, queue, worker, submitted })
+        Ok(DecoderEngine { model, limits, queue, worker, submitted, grammars: Mutex::default() })
     }
 
     /// Answers what waits, then ends the engine's thread and waits for that.
@@ -117,6 +118,16 @@ impl DecoderEngine {
     /// The model behind the engine.
     pub fn model(&self) -> &Arc<LanguageModel> {
         &self.model
+    }
+
+    /// What compiles constraints for the model's vocabulary.
+    fn grammars(&self) -> Result<Grammars> {
+        let mut grammars = self.grammars.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(grammars) = &*grammars {
+            return Ok(grammars.clone());
+        }
+        let made = Grammars::new(self.model.tokenizer())?;
+        Ok(grammars.insert(made).clone())
     }
 
     /// Pages of the whole cache.
@@ -173,7 +184,16 @@ impl DecoderModel {
         &self.engine
     }
 
-    fn writing(&self, request: &Request, prompt: &[u32]) -> Result<Writing> {
+    fn writing(
+        &self,
+        request: &Request,
+        prompt: &[u32],
+        constraint: Option<Constraint>,
+    ) -> Result<Writing> {
+        if constraint.is_some() && !request.stop.is_empty() {
+            let what = "an answer under a constraint cannot be ended by a stop text";
+            return Err(Error::new(&codes::INPUT, what).field("stop"));
+        }
         let vocabulary = self.engine.model.decoder().config().vocabulary;
         request.sampling.check(vocabulary)?;
         check_stops(&request.stop)?;
@@ -185,10 +205,18 @@ impl DecoderModel {
             None => self.behaviour.max_tokens.min(left),
         };
         let number = self.engine.submitted.fetch_add(1, Ordering::Relaxed);
-        let own = (self.behaviour.temperature, self.engine.limits.seed.wrapping_add(number));
-        let sampler = Sampler::new(request.sampling.clone(), prompt, own);
-        let stream = self.engine.model.tokenizer().continuing_decoder(true);
-        Ok(Writing { sampler, writer: Writer::new(stream, request.stop.clone()), most })
+        let guide = constraint.map(|constraint| {
+            let grammars = self.engine.grammars()?;
+            let matcher = grammars.compile(&constraint)?;
+            Ok::<_, Error>(Guide { matcher, grammars, constraint, retries: 0 })
+        });
+        let plan = Plan {
+            sampling: request.sampling.clone(),
+            own: (self.behaviour.temperature, self.engine.limits.seed.wrapping_add(number)),
+            stops: request.stop.clone(),
+            stream: self.engine.model.tokenizer().continuing_decoder(true),
+        };
+        Ok(Writing::new(plan, prompt, most, guide.transpose()?))
     }
 
     /// The labels as answers of the model, in its tokens.
@@ -268,11 +296,7 @@ impl Generator for DecoderModel {
         let constraint = request.constraint.clone().or_else(tuned);
         let goal = match constraint.or_else(|| self.behaviour.constraint.clone()) {
             Some(Constraint::Labels(labels)) => Goal::Choose(self.choosing(&labels, prompt.len())?),
-            Some(_) => {
-                let what = "this model cannot answer under such a constraint";
-                return Err(Error::new(&codes::CONSTRAINT, what));
-            }
-            None => Goal::Write(Box::new(self.writing(&request, &prompt)?)),
+            other => Goal::Write(Box::new(self.writing(&request, &prompt, other)?)),
         };
         let (reply, pending) = reply();
         let work = Work {

@@ -3,10 +3,14 @@
 use super::pages::{Content, Pages};
 use super::writer::Writer;
 use crate::answer::{Answer, Event, Finish, Reply, Timing};
-use crate::sampling::{Sampler, TokenScore};
+use crate::codes;
+use crate::constraint::{Enforced, Grammars, Matcher};
+use crate::request::Constraint;
+use crate::sampling::{Sampler, Sampling, TokenScore};
+use sprat_model::TextStream;
 use sprat_model::decoder::DecoderAdapter;
 use sprat_nn::PAGE;
-use sprat_task::Result;
+use sprat_task::{Error, Result};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -38,6 +42,64 @@ pub(crate) struct Writing {
     pub(crate) writer: Writer,
     /// At most so many tokens.
     pub(crate) most: usize,
+    pub(crate) guide: Option<Guide>,
+    /// How a further answer would be begun, should this one be thrown away.
+    pub(crate) plan: Plan,
+}
+
+/// What an answer must satisfy.
+pub(crate) struct Guide {
+    pub(crate) matcher: Matcher,
+    pub(crate) grammars: Grammars,
+    pub(crate) constraint: Constraint,
+    /// Answers that were thrown away.
+    pub(crate) retries: u32,
+}
+
+/// How an answer is drawn and written.
+#[derive(Clone)]
+pub(crate) struct Plan {
+    pub(crate) sampling: Sampling,
+    /// Temperature and seed, where the request names none.
+    pub(crate) own: (f32, u64),
+    pub(crate) stops: Vec<String>,
+    pub(crate) stream: TextStream,
+}
+
+/// How often an answer is tried again that a schema's last keywords reject.
+const RETRIES: u32 = 4;
+/// The least temperature of a further try: the most likely answer was rejected.
+const RETRY_TEMPERATURE: f32 = 0.7;
+
+impl Writing {
+    pub(crate) fn new(plan: Plan, prompt: &[u32], most: usize, guide: Option<Guide>) -> Self {
+        let sampler = Sampler::new(plan.sampling.clone(), prompt, plan.own);
+        let writer = Writer::new(plan.stream.clone(), plan.stops.clone());
+        Writing { sampler, writer, most, guide, plan }
+    }
+
+    /// Another try, where one is left; or why there is none.
+    pub(crate) fn again(self, prompt: &[u32], why: String) -> Result<Self> {
+        let Writing { most, guide, mut plan, .. } = self;
+        let Some(guide) = guide.filter(|guide| guide.retries < RETRIES) else {
+            let what = format!("none of {} answers satisfied the constraint", RETRIES + 1);
+            return Err(Error::new(&codes::UNSATISFIED, what).why(why));
+        };
+        let Guide { grammars, constraint, retries, .. } = guide;
+        let matcher = grammars.compile(&constraint)?;
+        let guide = Some(Guide { matcher, grammars, constraint, retries: retries + 1 });
+        let temperature = plan.sampling.temperature.unwrap_or(plan.own.0);
+        plan.sampling.temperature = Some(temperature.max(RETRY_TEMPERATURE));
+        let seed = plan.sampling.seed.unwrap_or(plan.own.1);
+        plan.sampling.seed = Some(seed.wrapping_add(1));
+        Ok(Writing::new(plan, prompt, most, guide))
+    }
+
+    /// Whether pieces may go out before the answer is complete: not where it may yet be thrown
+    /// away.
+    fn streams(&self) -> bool {
+        self.guide.as_ref().is_none_or(|guide| guide.matcher.enforced(0) == Enforced::Exact)
+    }
 }
 
 /// A choice among labels.
@@ -186,6 +248,9 @@ impl Sequence {
     /// Sends a piece of the text; false when nobody waits for it any more.
     pub(crate) fn send(&mut self, all: bool) -> bool {
         let Goal::Write(writing) = &mut self.work.goal else { return true };
+        if !all && !writing.streams() {
+            return !self.work.reply.is_cancelled();
+        }
         match writing.writer.piece(all) {
             Some(delta) => self.work.reply.send(Event::Delta(delta)),
             None => !self.work.reply.is_cancelled(),
@@ -210,6 +275,37 @@ impl Sequence {
             },
             ..Answer::default()
         }
+    }
+
+    /// Takes the tokens that the constraint leaves no choice about; false when they are more than
+    /// may be written.
+    pub(crate) fn take_forced(&mut self) -> Result<bool> {
+        let written = self.tokens.len() - self.work.prompt.len();
+        let scores = self.work.logprobs.is_some();
+        let Goal::Write(writing) = &mut self.work.goal else { return Ok(true) };
+        // Who asks for probabilities gets those of every token.
+        let Some(guide) = writing.guide.as_mut().filter(|_| !scores) else { return Ok(true) };
+        for id in guide.matcher.forced() {
+            if self.tokens.len() - self.work.prompt.len() >= writing.most {
+                return Ok(false);
+            }
+            guide.matcher.accept(id)?;
+            writing.sampler.accept(id);
+            writing.writer.push(id, None);
+            self.tokens.push(id);
+        }
+        if self.tokens.len() - self.work.prompt.len() > written {
+            self.first.get_or_insert_with(Instant::now);
+        }
+        Ok(true)
+    }
+
+    /// Gives the pages back and the request, to be begun again, with when it was queued and when
+    /// it must be answered.
+    pub(crate) fn into_work(self, pages: &mut Pages) -> (Work, Instant, Option<Instant>) {
+        pages.leave(&self.pages);
+        pages.release_promise(self.promised);
+        (self.work, self.queued, self.deadline)
     }
 
     /// Ends the request and gives its pages back.

@@ -263,3 +263,50 @@ fn conversations_go_through_the_template() {
     let request = Request { max_tokens: Some(1), ..Request::new(Input::Messages(foul)) };
     assert_eq!(model.answer(request).unwrap().prompt_tokens, 3 + 1 + "<|end|>".len());
 }
+
+#[test]
+fn answers_under_a_constraint_satisfy_it_or_are_errors() {
+    let model = engine(small());
+    let schema = serde_json::json!({
+        "type": "object",
+        "properties": { "name": { "enum": ["left", "right"] }, "n": { "enum": [1, 20, 300] } },
+        "required": ["name", "n"], "additionalProperties": false,
+    });
+    let request = |schema: serde_json::Value, tokens| {
+        Request { max_tokens: Some(tokens), ..Request::text("which?") }
+            .constrained(Constraint::JsonSchema(schema))
+    };
+    for _ in 0..4 {
+        let answer = model.answer(request(schema.clone(), 60)).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&answer.output).unwrap();
+        assert!(jsonschema::is_valid(&schema, &value), "{}", answer.output);
+        assert_eq!(answer.enforced, Some(crate::constraint::Enforced::Exact));
+        assert_eq!(answer.finish, Finish::Stop);
+    }
+    let error = model.answer(request(schema, 5)).unwrap_err();
+    assert_eq!(error.code(), &codes::TRUNCATED);
+    // What cannot be enforced is checked: two elements of three are never alike three times.
+    let hopeless = serde_json::json!({
+        "type": "array", "items": { "enum": [1, 2] }, "minItems": 3, "maxItems": 3,
+        "uniqueItems": true,
+    });
+    let error = model.answer(request(hopeless, 60)).unwrap_err();
+    assert_eq!(error.code(), &codes::UNSATISFIED);
+    let distinct = serde_json::json!({
+        "type": "array", "items": { "enum": [1, 2, 3, 4, 5, 6, 7, 8, 9] }, "minItems": 2,
+        "maxItems": 2, "uniqueItems": true,
+    });
+    let answer = model.answer(request(distinct, 60)).unwrap();
+    assert!(matches!(answer.enforced, Some(crate::constraint::Enforced::Validated { .. })));
+}
+
+#[test]
+fn tokens_without_a_choice_are_not_computed_one_by_one() {
+    let model = engine(small());
+    let constraint = Constraint::Regex("the only possible answer to this is (a|b)".into());
+    let request = Request { max_tokens: Some(80), ..Request::text("?") };
+    let answer = model.answer(request.constrained(constraint)).unwrap();
+    assert!(answer.output.starts_with("the only possible answer to this is "));
+    assert!(answer.completion_tokens > 30);
+    assert!(answer.timing.first.is_some());
+}

@@ -7,12 +7,14 @@ use super::pages::{Content, Pages};
 use super::sequence::{Goal, Sequence, Work};
 use crate::answer::{Answer, Finish};
 use crate::codes;
+use crate::constraint::Validity;
 use crate::queue::{Job, Queue};
 use crate::sampling::{TokenScore, log_sum_exp, top};
 use sprat_model::LanguageModel;
 use sprat_model::decoder::{DecoderAdapter, Step};
 use sprat_nn::{Mat, PagedCache, Span};
 use sprat_task::{Error, Result};
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
@@ -27,8 +29,8 @@ pub(super) struct Worker {
     /// Under which adapter, if any, pages may be shared among requests.
     beginnings: Vec<(Option<Weak<DecoderAdapter>>, Content)>,
     active: Vec<Sequence>,
-    /// A request for which there is no room yet.
-    held: Option<Job<Work>>,
+    /// Requests for which there is no room yet, or that are begun again.
+    held: VecDeque<Job<Work>>,
 }
 
 /// A sequence's part of a step.
@@ -49,7 +51,7 @@ impl Worker {
     ) -> Self {
         let cache = model.decoder().cache(pages);
         let pages = Pages::new(pages);
-        let (active, held) = (Vec::new(), None);
+        let (active, held) = (Vec::new(), VecDeque::new());
         Worker { model, limits, queue, cache, pages, beginnings: Vec::new(), active, held }
     }
 
@@ -67,7 +69,7 @@ impl Worker {
     /// False when there will be none any more.
     fn admit(&mut self) -> bool {
         while self.active.len() < self.limits.sequences {
-            let job = match self.held.take().or_else(|| self.queue.try_take()) {
+            let job = match self.held.pop_front().or_else(|| self.queue.try_take()) {
                 Some(job) => job,
                 None if !self.active.is_empty() => return true,
                 None => match self.queue.take(|_| false).and_then(|mut jobs| jobs.pop()) {
@@ -85,9 +87,13 @@ impl Worker {
             let times = (job.queued, job.deadline);
             let beginning = self.beginning(job.work.adapter.as_ref());
             match Sequence::begin(job.work, beginning, &mut self.pages, times) {
-                Ok(sequence) => self.active.push(sequence),
+                Ok(mut sequence) => match sequence.take_forced() {
+                    Ok(true) => self.active.push(sequence),
+                    Ok(false) => sequence.end(Err(truncated()), &mut self.pages),
+                    Err(error) => sequence.end(Err(error), &mut self.pages),
+                },
                 Err(work) => {
-                    self.held = Some(Job { work, queued: times.0, deadline: times.1 });
+                    self.held.push_front(Job { work, queued: times.0, deadline: times.1 });
                     return true;
                 }
             }
@@ -149,7 +155,7 @@ impl Worker {
             parts.iter().map(|part| self.active[part.sequence].work.adapter.as_deref()).collect();
         let step = Step { ids: &ids, spans: &spans, wanted: &wanted, adapters: &adapters };
         let mut logits = self.model.decoder().forward(&step, &mut self.cache);
-        let mut ended: Vec<Option<Result<Answer>>> = Vec::new();
+        let mut ended: Vec<Option<End>> = Vec::new();
         ended.resize_with(self.active.len(), || None);
         let mut choosing = Vec::new();
         for part in &parts {
@@ -179,13 +185,29 @@ impl Worker {
         }
         self.score_labels(&choosing);
         for at in choosing {
-            ended[at] = Some(chosen(&mut self.active[at]));
+            ended[at] = Some(End::Over(chosen(&mut self.active[at])));
         }
         for (sequence, ended) in std::mem::take(&mut self.active).into_iter().zip(ended) {
             match ended {
-                Some(result) => sequence.end(result, &mut self.pages),
                 None => self.active.push(sequence),
+                Some(End::Over(result)) => sequence.end(result, &mut self.pages),
+                Some(End::Rejected(why)) => self.begin_again(sequence, why),
             }
+        }
+    }
+
+    /// Throws an answer away that does not satisfy its constraint, and tries another one.
+    fn begin_again(&mut self, sequence: Sequence, why: String) {
+        let (work, queued, deadline) = sequence.into_work(&mut self.pages);
+        let Work { reply, prompt, goal, adapter, prompt_scores, logprobs } = work;
+        let Goal::Write(writing) = goal else { return };
+        match writing.again(&prompt, why) {
+            Ok(writing) => {
+                let goal = Goal::Write(Box::new(writing));
+                let work = Work { reply, prompt, goal, adapter, prompt_scores, logprobs };
+                self.held.push_back(Job { work, queued, deadline });
+            }
+            Err(error) => reply.end(Err(error)),
         }
     }
 
@@ -313,54 +335,98 @@ fn note_prompt(model: &LanguageModel, sequence: &mut Sequence, part: &Part, logi
     }
 }
 
-/// Draws the next token of an answer; gives the answer where that ends it.
-fn write_next(
+/// How a sequence ends.
+enum End {
+    /// With an answer, or an error.
+    Over(Result<Answer>),
+    /// Its answer does not satisfy the constraint.
+    Rejected(String),
+}
+
+fn truncated() -> Error {
+    Error::new(&codes::TRUNCATED, "the answer was not complete at its limit of tokens")
+        .field("max_tokens")
+}
+
+/// Draws the next token of an answer, and takes those that must follow; says how the answer ends
+/// where it does.
+fn write_next(model: &LanguageModel, sequence: &mut Sequence, logits: &mut [f32]) -> Option<End> {
+    match drawn(model, sequence, logits) {
+        Ok(None) => {
+            sequence.send(false);
+            None
+        }
+        Ok(Some(why)) => Some(finish(sequence, why)),
+        Err(error) => Some(End::Over(Err(error))),
+    }
+}
+
+fn drawn(
     model: &LanguageModel,
     sequence: &mut Sequence,
     logits: &mut [f32],
-) -> Option<Result<Answer>> {
+) -> Result<Option<Finish>> {
     let logprobs = sequence.work.logprobs;
     let prompt = sequence.work.prompt.len();
-    let Goal::Write(writing) = &mut sequence.work.goal else { return None };
-    if writing.most == 0 {
-        return Some(finish(sequence, Finish::Length));
+    let Goal::Write(writing) = &mut sequence.work.goal else { return Ok(None) };
+    let most = writing.most;
+    if sequence.tokens.len() - prompt >= most {
+        return Ok(Some(Finish::Length));
     }
     // The scores are the model's own, before anything changes its logits.
     let raw = logprobs.map(|_| logits.to_vec());
-    let Some(id) = writing.sampler.draw(logits, None) else {
-        let what = "the model gave no token that could be written";
-        return Some(Err(Error::new(&codes::PANIC, what)));
+    let mask = writing.guide.as_mut().map(|guide| guide.matcher.mask()).transpose()?;
+    let Some(id) = writing.sampler.draw(logits, mask) else {
+        return Err(Error::new(&codes::PANIC, "the model gave no token that could be written"));
     };
     writing.sampler.accept(id);
+    if let Some(guide) = &mut writing.guide {
+        guide.matcher.accept(id)?;
+    }
+    sequence.tokens.push(id);
     if model.tokenizer().ends().contains(&id) {
-        sequence.tokens.push(id);
-        return Some(finish(sequence, Finish::Stop));
+        return Ok(Some(Finish::Stop));
     }
     let scored = raw.map(|raw| score(model, id, &raw, logprobs.unwrap_or(0)));
     let stopped = writing.writer.push(id, scored);
-    let most = writing.most;
-    sequence.tokens.push(id);
+    let guided = writing.guide.is_some();
     sequence.wrote();
     if stopped {
-        return Some(finish(sequence, Finish::Stop));
+        return Ok(Some(Finish::Stop));
     }
-    if sequence.tokens.len() - prompt >= most {
-        return Some(finish(sequence, Finish::Length));
+    if guided && !sequence.take_forced()? {
+        return Ok(Some(Finish::Length));
     }
-    sequence.send(false);
-    None
+    let Goal::Write(writing) = &sequence.work.goal else { return Ok(None) };
+    if writing.guide.as_ref().is_some_and(|guide| guide.matcher.must_end()) {
+        return Ok(Some(Finish::Stop));
+    }
+    let full = sequence.tokens.len() - prompt >= most;
+    Ok(full.then_some(Finish::Length))
 }
 
-fn finish(sequence: &mut Sequence, why: Finish) -> Result<Answer> {
+fn finish(sequence: &mut Sequence, why: Finish) -> End {
+    let mut enforced = None;
     if let Goal::Write(writing) = &mut sequence.work.goal {
         writing.writer.finish();
+        if let Some(guide) = &writing.guide {
+            if why == Finish::Length {
+                return End::Over(Err(truncated()));
+            }
+            match guide.matcher.finish(writing.writer.text()) {
+                Ok(Validity::Valid) => enforced = Some(guide.matcher.enforced(guide.retries)),
+                Ok(Validity::Invalid { why }) => return End::Rejected(why),
+                Err(error) => return End::Over(Err(error)),
+            }
+        }
     }
     sequence.send(true);
     let mut answer = sequence.answer(why);
+    answer.enforced = enforced;
     if let Goal::Write(writing) = &mut sequence.work.goal {
         (answer.output, answer.tokens) = writing.writer.take();
     }
-    Ok(answer)
+    End::Over(Ok(answer))
 }
 
 /// The answer that the labels' scores give.

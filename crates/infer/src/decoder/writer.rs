@@ -69,6 +69,11 @@ impl Writer {
         self.stops.iter().filter_map(begins).max().unwrap_or(0)
     }
 
+    /// The text so far.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// The whole text and its tokens' scores; the writer is empty afterwards.
     pub(crate) fn take(&mut self) -> (String, Vec<TokenScore>) {
         (std::mem::take(&mut self.text), std::mem::take(&mut self.scores))
