@@ -23,6 +23,11 @@ pub trait Generator: Send + Sync {
         &[]
     }
 
+    /// Whether it reads whole conversations and writes; a tuned classifier reads one text.
+    fn converses(&self) -> bool {
+        false
+    }
+
     /// Queues a request and returns at once. Dropping the [`Pending`] cancels it.
     ///
     /// # Errors

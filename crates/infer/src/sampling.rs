@@ -103,7 +103,7 @@ pub struct TokenScore {
     /// The natural logarithm of its probability.
     pub logprob: f32,
     /// The most likely tokens at its place with theirs, the most likely first.
-    pub top: Vec<(u32, f32)>,
+    pub top: Vec<TokenScore>,
 }
 
 /// Draws the tokens of one answer.

@@ -1,39 +1,21 @@
 //! `/v1/chat/completions`: OpenAI's chat protocol.
 
 use crate::codes;
+use crate::drawing::{self, MOST_LOGPROBS};
 use crate::error::{ApiError, ApiResult};
-use crate::models::Served;
+use crate::exchange::{Exchange, Form, Protocol};
 use crate::schema::Plan;
 use crate::sse;
 use crate::state::{Admission, State};
-use crate::trace::Trace;
-use crate::wire::{ChatRequest, Content, ResponseFormat};
+use crate::tools;
+use crate::wire::{ChatRequest, Content, Guided, ResponseFormat};
 use axum::Json;
 use axum::extract::Extension;
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
-use sprat_infer::{Answer, Constraint, Finish, Input, Message, Request, Role};
+use sprat_infer::{Constraint, Generator, Input, Message, Request, Role};
 use std::sync::Arc;
-
-/// How the answer leaves.
-pub(crate) enum Form {
-    /// As the model wrote it.
-    Text,
-    /// As JSON that satisfies a schema.
-    Json(Box<Plan>),
-}
-
-/// One chat request, checked.
-pub(crate) struct Chat {
-    pub(crate) state: Arc<State>,
-    pub(crate) admission: Admission,
-    pub(crate) served: Arc<Served>,
-    pub(crate) form: Form,
-    pub(crate) input: String,
-    pub(crate) created: u64,
-    pub(crate) include_usage: bool,
-}
 
 /// Answers a conversation.
 #[utoipa::path(post, path = "/v1/chat/completions", tag = "OpenAI",
@@ -52,8 +34,9 @@ pub(crate) async fn chat(
     body: axum::body::Body,
 ) -> ApiResult<Response> {
     let bytes = crate::body::read(body, state.config.body_limit).await?;
-    let request: ChatRequest = crate::body::parse(&bytes)?;
-    check(&request)?;
+    let mut request: ChatRequest = crate::body::parse(&bytes)?;
+    let drawing = request.drawing();
+    let (stream, include_usage) = sse::asked(request.stream, request.stream_options)?;
     let served = state.model(Some(&request.model))?;
     let Some(generator) = served.generator.clone() else {
         let what = format!("`{}` gives vectors and does not answer", served.id);
@@ -62,29 +45,33 @@ pub(crate) async fn chat(
     let messages = messages(&request)?;
     let texts: Vec<&str> = messages.iter().map(|message| message.content.as_str()).collect();
     state.check_inputs(&texts, "messages")?;
-    let unread = !generator.labels().is_empty()
-        && messages.iter().any(|message| message.role == Role::System);
+    let unread =
+        !generator.converses() && messages.iter().any(|message| message.role == Role::System);
     let input = messages.last().map(|message| message.content.clone()).unwrap_or_default();
-
-    let (form, constraint) = form(request.response_format.as_ref(), generator.labels())?;
-    let asked = Request {
-        constraint,
-        max_tokens: request.max_completion_tokens.or(request.max_tokens).map(|n| n as usize),
-        temperature: request.temperature,
-        seed: request.seed,
+    let mut asked = Request {
+        max_tokens: max_tokens(&request)?,
+        logprobs: logprobs(&request, generator.converses())?,
         deadline: Some(admission.deadline),
         ..Request::new(Input::Messages(messages))
     };
-    let pending = generator.submit(asked)?;
-    let created = state.clock.now().0 / 1000;
-    let include_usage = request.stream_options.is_some_and(|options| options.include_usage);
-    let stream = request.stream.unwrap_or(false);
-    let chat = Chat { state, admission, served, form, input, created, include_usage };
+    let n = drawing::apply(drawing, &mut asked, generator.converses())?;
+    let form = constrain(&mut request, &mut asked, generator.as_ref())?;
+    let pending = drawing::each(&asked, n).map(|one| generator.submit(one));
+    let pending = pending.collect::<sprat_task::Result<Vec<_>>>()?;
+    let exchange = Exchange {
+        created: state.clock.now().0 / 1000,
+        state,
+        admission,
+        served,
+        protocol: Protocol::Chat(form),
+        input,
+        include_usage,
+        logprobs: asked.logprobs.is_some(),
+    };
     let mut response = if stream {
-        sse::stream(chat, pending).await?
+        sse::stream(exchange, pending).await?
     } else {
-        let answer = chat.within(pending.answer()).await?;
-        Json(chat.response(answer)?).into_response()
+        Json(exchange.response(pending).await?).into_response()
     };
     if unread {
         // A tuned classifier has its instructions in its weights. Not silently:
@@ -94,28 +81,70 @@ pub(crate) async fn chat(
     Ok(response)
 }
 
-/// Refuses values that would have to be ignored.
-fn check(request: &ChatRequest) -> ApiResult<()> {
+fn max_tokens(request: &ChatRequest) -> ApiResult<Option<usize>> {
+    match (request.max_completion_tokens, request.max_tokens) {
+        (Some(0), _) | (None, Some(0)) => {
+            let what = "`max_tokens` must be at least 1";
+            Err(ApiError::field(&codes::PARAMETER, "max_tokens", what))
+        }
+        (new, old) => Ok(new.or(old).map(|most| most as usize)),
+    }
+}
+
+fn logprobs(request: &ChatRequest, converses: bool) -> ApiResult<Option<usize>> {
     let refuse = |field: &str, what: &str| Err(ApiError::field(&codes::PARAMETER, field, what));
-    if request.n.is_some_and(|n| n != 1) {
-        return refuse("n", "`n` other than 1 is not supported");
+    let wanted = request.logprobs.unwrap_or(false);
+    if wanted && !converses {
+        return refuse("logprobs", "a model that classifies writes no tokens: use /v1/classify");
     }
-    if request.temperature.is_some_and(|t| !(0.0..=2.0).contains(&t)) {
-        return refuse("temperature", "`temperature` must be from 0 to 2");
+    match request.top_logprobs {
+        Some(count) if count > MOST_LOGPROBS => {
+            refuse("top_logprobs", "`top_logprobs` must be at most 20")
+        }
+        Some(count) if count > 0 && !wanted => {
+            refuse("top_logprobs", "`top_logprobs` has a meaning only with `logprobs`")
+        }
+        count => Ok(wanted.then(|| count.unwrap_or(0) as usize)),
     }
-    if request.top_p.is_some_and(|p| !(p > 0.0 && p <= 1.0)) {
-        return refuse("top_p", "`top_p` must be over 0 and at most 1");
+}
+
+/// Puts `response_format`, `guided` and the tools into the engine's request; says how the answer
+/// leaves.
+fn constrain(
+    request: &mut ChatRequest,
+    asked: &mut Request,
+    generator: &dyn Generator,
+) -> ApiResult<Form> {
+    let refuse = |field: &str, what: &str| Err(ApiError::field(&codes::PARAMETER, field, what));
+    let tools = tools::asked(
+        request.tools.take(),
+        request.tool_choice.as_ref(),
+        request.parallel_tool_calls,
+    )?;
+    let (mut form, constraint) = form(request.response_format.as_ref(), generator.labels())?;
+    asked.constraint = constraint;
+    if let Some(guided) = request.guided.take() {
+        if asked.constraint.is_some() {
+            return refuse("guided", "`guided` and `response_format` exclude each other");
+        }
+        asked.constraint = Some(match guided {
+            Guided::Regex(regex) => Constraint::Regex(regex),
+            Guided::Lark(grammar) => Constraint::Lark(grammar),
+            Guided::Choice(texts) => Constraint::Labels(texts),
+        });
     }
-    if request.top_p.is_some_and(|p| p < 1.0) {
-        return refuse("top_p", "`top_p` under 1 is not supported");
+    if let Some(bound) = tools.bound {
+        if !generator.labels().is_empty() {
+            return refuse("tools", "a model that classifies calls no tools");
+        }
+        if asked.constraint.is_some() {
+            return refuse("tools", "`tools` and another constraint exclude each other");
+        }
+        asked.tools = tools.shown;
+        asked.constraint = Some(Constraint::Tools(bound));
+        form = Form::Tools;
     }
-    if request.max_tokens == Some(0) || request.max_completion_tokens == Some(0) {
-        return refuse("max_tokens", "`max_tokens` must be at least 1");
-    }
-    if request.stream_options.is_some() && !request.stream.unwrap_or(false) {
-        return refuse("stream_options", "`stream_options` has a meaning only with `stream`");
-    }
-    Ok(())
+    Ok(form)
 }
 
 /// The conversation with its text parts joined.
@@ -126,6 +155,7 @@ fn messages(request: &ChatRequest) -> ApiResult<Vec<Message>> {
             "system" | "developer" => Role::System,
             "user" => Role::User,
             "assistant" => Role::Assistant,
+            "tool" => Role::Tool,
             other => {
                 let field = format!("messages[{index}].role");
                 let shown: String = other.chars().take(40).collect();
@@ -134,8 +164,13 @@ fn messages(request: &ChatRequest) -> ApiResult<Vec<Message>> {
             }
         };
         let content = match &message.content {
-            Content::Text(text) => text.clone(),
-            Content::Parts(parts) => {
+            None if message.tool_calls.is_some() => String::new(),
+            None => {
+                let field = format!("messages[{index}].content");
+                return Err(ApiError::field(&codes::BODY, field, "a message has no content"));
+            }
+            Some(Content::Text(text)) => text.clone(),
+            Some(Content::Parts(parts)) => {
                 let mut texts = Vec::with_capacity(parts.len());
                 for (part_index, part) in parts.iter().enumerate() {
                     if part.kind != "text" {
@@ -148,7 +183,16 @@ fn messages(request: &ChatRequest) -> ApiResult<Vec<Message>> {
                 texts.join("\n")
             }
         };
-        messages.push(Message { role, content });
+        let mut message_out = Message::new(role, content);
+        let more = [
+            ("name", message.name.clone().map(Value::from)),
+            ("tool_calls", message.tool_calls.clone()),
+            ("tool_call_id", message.tool_call_id.clone().map(Value::from)),
+        ];
+        for (name, value) in more {
+            message_out.more.extend(value.map(|value| (name.to_owned(), value)));
+        }
+        messages.push(message_out);
     }
     Ok(messages)
 }
@@ -160,6 +204,9 @@ fn form(
 ) -> ApiResult<(Form, Option<Constraint>)> {
     let field = "response_format";
     let empty = json!({ "type": "object" });
+    if labels.is_empty() && format.is_some_and(|format| format.kind == "json_object") {
+        return Ok((Form::Text, Some(Constraint::JsonObject)));
+    }
     let (schema, field) = match format.map(|format| (format.kind.as_str(), &format.json_schema)) {
         None | Some(("text", None)) => return Ok((Form::Text, None)),
         Some(("json_object", None)) => (&empty, field),
@@ -185,112 +232,4 @@ fn form(
     let plan = Plan::new(schema, labels, field)?;
     let constraint = Constraint::Labels(plan.allowed.clone());
     Ok((Form::Json(Box::new(plan)), Some(constraint)))
-}
-
-impl Chat {
-    /// Waits for an answer no longer than the deadline; leaves a trace of a failure.
-    async fn within(
-        &self,
-        answer: impl Future<Output = sprat_task::Result<Answer>>,
-    ) -> ApiResult<Answer> {
-        let result = crate::state::until(self.admission.deadline, answer).await;
-        if let Err(error) = &result {
-            self.failed(error);
-        }
-        result
-    }
-
-    /// The text of an answer in its form.
-    pub(crate) fn text(&self, answer: &Answer) -> ApiResult<String> {
-        if let Some(why) = &answer.invalid {
-            let what = "the model's answer does not satisfy the request's constraint";
-            return Err(ApiError::plain(&sprat_infer::codes::REMOTE_GARBAGE, what).because(why));
-        }
-        match &self.form {
-            Form::Text => Ok(answer.output.clone()),
-            Form::Json(plan) => {
-                plan.write(answer.label.as_deref().unwrap_or_default(), answer.confidence)
-            }
-        }
-    }
-
-    pub(crate) fn id(&self) -> String {
-        format!("chatcmpl-{}", self.admission.id)
-    }
-
-    fn response(&self, answer: Answer) -> ApiResult<Value> {
-        let text = self.text(&answer).inspect_err(|error| self.failed(error))?;
-        let finish = finish_reason(answer.finish);
-        let usage = usage(&answer);
-        let response = json!({
-            "id": self.id(),
-            "object": "chat.completion",
-            "created": self.created,
-            "model": self.served.id,
-            "system_fingerprint": self.served.version,
-            "choices": [{
-                "index": 0,
-                "message": { "role": "assistant", "content": text, "refusal": null },
-                "logprobs": null,
-                "finish_reason": finish,
-            }],
-            "usage": usage,
-        });
-        self.answered(answer, text);
-        Ok(response)
-    }
-
-    /// Leaves metrics and a trace of an answer.
-    pub(crate) fn answered(&self, answer: Answer, output: String) {
-        let served = &self.served;
-        self.state.meter.answer(&served.id, &served.version, &answer, false);
-        self.state.traces.record(Trace {
-            status: 200,
-            output,
-            label: answer.label,
-            confidence: answer.confidence,
-            scores: answer.scores,
-            prompt_tokens: answer.prompt_tokens,
-            completion_tokens: answer.completion_tokens,
-            latency: answer.latency,
-            queued: answer.timing.queued,
-            ..self.trace()
-        });
-    }
-
-    /// Leaves a trace of a failure.
-    pub(crate) fn failed(&self, error: &ApiError) {
-        let error_code = Some(error.error.code().id);
-        let status = error.status();
-        self.state.traces.record(Trace { error: error_code, status, ..self.trace() });
-    }
-
-    fn trace(&self) -> Trace {
-        Trace {
-            request: self.admission.id.clone(),
-            at: Some(self.state.clock.now()),
-            endpoint: "/v1/chat/completions",
-            client: self.admission.client.clone(),
-            model: self.served.id.clone(),
-            version: self.served.version.clone(),
-            input: self.input.clone(),
-            ..Trace::default()
-        }
-    }
-}
-
-pub(crate) fn finish_reason(finish: Finish) -> &'static str {
-    match finish {
-        Finish::Stop => "stop",
-        Finish::Length => "length",
-        Finish::Filtered => "content_filter",
-    }
-}
-
-pub(crate) fn usage(answer: &Answer) -> Value {
-    json!({
-        "prompt_tokens": answer.prompt_tokens,
-        "completion_tokens": answer.completion_tokens,
-        "total_tokens": answer.prompt_tokens + answer.completion_tokens,
-    })
 }

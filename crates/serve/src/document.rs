@@ -12,6 +12,7 @@ use utoipa::OpenApi;
     paths(
         crate::classify::classify,
         crate::chat::chat,
+        crate::completions::completions,
         crate::embeddings::embeddings,
         crate::operations::models,
         crate::operations::model,

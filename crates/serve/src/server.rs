@@ -7,7 +7,7 @@ use crate::meter::Meter;
 use crate::models::Models;
 use crate::state::State;
 use crate::trace::TraceSink;
-use crate::{chat, classify, embeddings, operations};
+use crate::{chat, classify, completions, embeddings, operations};
 use axum::Router;
 use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
@@ -105,6 +105,7 @@ fn router(state: Arc<State>) -> Router {
         };
     let work = Router::new()
         .route("/v1/chat/completions", post(chat::chat))
+        .route("/v1/completions", post(completions::completions))
         .route("/v1/classify", post(classify::classify))
         .route("/v1/embeddings", post(embeddings::embeddings))
         .route_layer(gates(|state, request, next| Box::pin(gate::admit(state, request, next))));

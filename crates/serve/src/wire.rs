@@ -301,10 +301,7 @@ written! {
 
 /// One prompt or several.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(
-    untagged,
-    expecting = "expected a string, an array of strings, or arrays of token numbers"
-)]
+#[serde(untagged, expecting = "expected a string, an array of strings, or arrays of token numbers")]
 pub(crate) enum Prompt {
     /// One text.
     Text(String),

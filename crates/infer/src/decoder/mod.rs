@@ -272,6 +272,10 @@ impl Generator for DecoderModel {
         &self.behaviour.labels
     }
 
+    fn converses(&self) -> bool {
+        true
+    }
+
     fn load(&self) -> Load {
         Load { waiting: self.engine.queue.len(), capacity: self.engine.queue.capacity() }
     }

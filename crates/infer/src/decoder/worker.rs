@@ -311,23 +311,25 @@ fn late() -> Error {
     Error::new(&codes::TIMEOUT, "the request was not answered within its time limit")
 }
 
-/// A token with the logarithm of its probability under `logits`.
+/// A token with the logarithm of its probability under `logits`, and the `count` most likely.
 fn score(model: &LanguageModel, id: u32, logits: &[f32], count: usize) -> TokenScore {
     let log_sum = log_sum_exp(logits);
+    let likely = top(logits, count, log_sum).into_iter();
+    let top = likely.map(|(id, logprob)| scored(model, id, logprob)).collect();
+    TokenScore { top, ..scored(model, id, logits[id as usize] - log_sum) }
+}
+
+fn scored(model: &LanguageModel, id: u32, logprob: f32) -> TokenScore {
     let bytes = model.tokenizer().token_bytes(id).to_vec();
-    let logprob = logits[id as usize] - log_sum;
     let text = String::from_utf8_lossy(&bytes).into_owned();
-    TokenScore { id, text, bytes, logprob, top: top(logits, count, log_sum) }
+    TokenScore { id, text, bytes, logprob, top: Vec::new() }
 }
 
 /// Notes the scores of the prompt's tokens that follow from this part's rows.
 fn note_prompt(model: &LanguageModel, sequence: &mut Sequence, part: &Part, logits: &Mat) {
     let count = sequence.work.logprobs.unwrap_or(0);
     if part.position == 0 {
-        let bytes = model.tokenizer().token_bytes(sequence.work.prompt[0]).to_vec();
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        let id = sequence.work.prompt[0];
-        sequence.prompt_scores.push(TokenScore { id, text, bytes, logprob: 0.0, top: vec![] });
+        sequence.prompt_scores.push(scored(model, sequence.work.prompt[0], 0.0));
     }
     for (at, row) in part.wanted.clone().enumerate() {
         let Some(&next) = sequence.work.prompt.get(part.position + at + 1) else { break };
@@ -387,8 +389,8 @@ fn drawn(
     if model.tokenizer().ends().contains(&id) {
         return Ok(Some(Finish::Stop));
     }
-    let scored = raw.map(|raw| score(model, id, &raw, logprobs.unwrap_or(0)));
-    let stopped = writing.writer.push(id, scored);
+    let score = raw.map(|raw| score(model, id, &raw, logprobs.unwrap_or(0)));
+    let stopped = writing.writer.push(id, score);
     let guided = writing.guide.is_some();
     sequence.wrote();
     if stopped {

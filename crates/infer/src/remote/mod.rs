@@ -100,6 +100,10 @@ impl Generator for Remote {
         &self.shared.settings.labels
     }
 
+    fn converses(&self) -> bool {
+        self.labels().is_empty()
+    }
+
     fn load(&self) -> Load {
         Load { waiting: self.shared.queue.len(), capacity: self.shared.queue.capacity() }
     }
