@@ -1,6 +1,6 @@
 //! Whether a finished answer satisfies its constraint.
 
-use super::{bounds, pointer, tools};
+use super::{bounds, formats, pointer, tools};
 use crate::codes;
 use jsonschema::{PatternOptions, Validator};
 use serde_json::Value;
@@ -52,7 +52,7 @@ impl Judge {
 fn json(validator: &Validator, text: &str) -> Result<(), String> {
     let value: Value =
         serde_json::from_str(text).map_err(|why| format!("the answer is not JSON: {why}"))?;
-    satisfies(validator, &value)
+    satisfies(validator, value)
 }
 
 fn called(tools: &[(String, Validator)], text: &str) -> Result<(), String> {
@@ -61,13 +61,15 @@ fn called(tools: &[(String, Validator)], text: &str) -> Result<(), String> {
         let Some((_, validator)) = tools.iter().find(|(name, _)| *name == call.name) else {
             return Err(format!("there is no tool `{}`", call.name));
         };
-        satisfies(validator, &call.arguments)?;
+        satisfies(validator, call.arguments)?;
     }
     Ok(())
 }
 
-fn satisfies(validator: &Validator, value: &Value) -> Result<(), String> {
-    validator.validate(value).map_err(|why| {
+fn satisfies(validator: &Validator, mut value: Value) -> Result<(), String> {
+    // The validator takes objects that differ in the order of their members for different ones.
+    value.sort_all_objects();
+    validator.validate(&value).map_err(|why| {
         let mut text = why.to_string();
         if text.len() > 500 {
             text = text.chars().take(500).collect();
@@ -88,11 +90,13 @@ pub(super) fn validator(schema: &Value, at: &str) -> Result<Validator> {
         .backtrack_limit(BACKTRACK)
         .size_limit(PATTERN)
         .dfa_size_limit(PATTERN);
-    jsonschema::options()
+    let mut sorted = schema.clone();
+    sorted.sort_all_objects();
+    formats::stricter(jsonschema::options())
         .should_validate_formats(true)
         .should_ignore_unknown_formats(true)
         .with_pattern_options(patterns)
-        .build(schema)
+        .build(&sorted)
         .map_err(|why| {
             let place = format!("{at}{}", why.instance_path.as_str());
             let reason: String = why.to_string().chars().take(500).collect();
