@@ -332,3 +332,21 @@ fn hostile_constraints_are_refused_or_bounded() {
         assert!(compiling < Duration::from_secs(20), "{name} took {compiling:?}");
     }
 }
+
+#[test]
+fn an_answer_that_would_be_checked_for_ever_is_refused() {
+    let Some(tokenizer) = shared::tokenizer("gpt-2") else { return };
+    let again = json!({ "properties": { "x": { "$ref": "#" } } });
+    let schema = json!({ "allOf": [again, again], "not": { "required": ["y"] } });
+    let grammars = Grammars::new(&tokenizer).unwrap();
+    let outcome = |levels: usize| {
+        let mut matcher = grammars.compile(&Constraint::JsonSchema(schema.clone())).unwrap();
+        let text = format!("{}{{}}{}", "{\"x\":".repeat(levels), "}".repeat(levels));
+        for id in tokenizer.encode_continuing(&text).unwrap() {
+            matcher.accept(id).unwrap();
+        }
+        matcher.finish(&text)
+    };
+    assert_eq!(outcome(8).unwrap(), Validity::Valid);
+    assert_eq!(outcome(60).unwrap_err().code(), &codes::COMPLEX);
+}
