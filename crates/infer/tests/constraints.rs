@@ -1,6 +1,8 @@
 //! Constrained answers against the JSON Schema test suite, the functions of BFCL and hostile
 //! schemas, over a real vocabulary.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+
 mod shared;
 
 use rand::rngs::StdRng;

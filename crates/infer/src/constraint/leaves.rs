@@ -174,10 +174,8 @@ fn is_exact(value: &Value) -> bool {
     let mut open = vec![value];
     while let Some(value) = open.pop() {
         match value {
-            Value::Number(number) => {
-                if number.as_f64().is_none_or(|number| number.abs() >= EXACT) {
-                    return false;
-                }
+            Value::Number(number) if number.as_f64().is_none_or(|number| number.abs() >= EXACT) => {
+                return false;
             }
             Value::Array(items) => open.extend(items),
             Value::Object(members) => open.extend(members.values()),

@@ -102,9 +102,7 @@ fn translate(schema: &mut Value) {
         Some("any") => drop(members.remove("type")),
         _ => {}
     }
-    for other in ["optional"] {
-        members.remove(other);
-    }
+    members.remove("optional");
     if let Some(Value::Object(properties)) = members.get_mut("properties") {
         properties.values_mut().for_each(translate);
     }
