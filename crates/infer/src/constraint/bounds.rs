@@ -18,6 +18,10 @@ pub(super) const TARGETS: usize = 1_000;
 pub(super) const VISITS: usize = 100_000;
 /// How many subschemas may apply to one and the same value.
 pub(super) const APPLIED: u64 = 10_000;
+/// Steps of a validator on one answer.
+pub(super) const STEPS: u64 = 5_000_000;
+/// Pairs of a schema and a value that are told apart to count those steps.
+pub(super) const PAIRS: usize = 500_000;
 /// Tries to widen a schema until it compiles end after this time.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 /// Compiled constraints that are kept.

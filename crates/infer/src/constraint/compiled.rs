@@ -1,8 +1,9 @@
 //! A constraint turned into a grammar over tokens.
 
 use super::document::Document;
-use super::judge::{self, Judge, Validity};
-use super::lower::{Lowered, Lowering, Without};
+use super::judge::{self, Check, Judge, Validity};
+use super::lower::{Lowered, Lowering, Without, address};
+use super::reach::Reach;
 use super::{bounds, tools};
 use crate::codes;
 use crate::request::{Constraint, ToolChoice, Tools};
@@ -140,15 +141,16 @@ fn json(factory: &ParserFactory, schema: &Value) -> Result<Made> {
     bounds::check_schema(schema)?;
     bounds::on_deep_stack(|| {
         let document = Document::new(schema)?;
-        let judge = judge::validator(schema, "")?;
+        let validator = judge::validator(schema, "")?;
+        let check = Check { validator, root: address(document.root()?.contents()) };
         let lower = |without| {
             let mut lowering = Lowering::new(without);
             let root = lowering.document(&document, "")?;
             lowering.finish(root)
         };
-        let (matcher, validated) =
+        let (matcher, validated, reach) =
             widen(factory, lower, |schema| TopLevelGrammar::from_json_schema(compact(schema)))?;
-        Ok((matcher, Judge::Json(Box::new(judge)), validated))
+        Ok((matcher, Judge::Json(check, reach), validated))
     })
 }
 
@@ -172,15 +174,18 @@ fn calls(factory: &ParserFactory, tools: &Tools) -> Result<Made> {
     let free_text = tools.choice == ToolChoice::Auto;
     bounds::on_deep_stack(|| {
         let mut documents = Vec::new();
-        let mut validators: Vec<(String, jsonschema::Validator)> = Vec::new();
+        let mut checks: Vec<(String, Check)> = Vec::new();
         for (at, tool) in allowed.iter().enumerate() {
-            if validators.iter().any(|(name, _)| *name == tool.name) {
+            if checks.iter().any(|(name, _)| *name == tool.name) {
                 let what = format!("two tools have the name `{}`", tool.name);
                 return Err(Error::new(&codes::CONSTRAINT, what).field(format!("tools[{at}]")));
             }
             let place = format!("/tools/{at}/parameters");
-            documents.push((&tool.name, Document::new(&tool.parameters)?, place.clone()));
-            validators.push((tool.name.clone(), judge::validator(&tool.parameters, &place)?));
+            let document = Document::new(&tool.parameters)?;
+            let validator = judge::validator(&tool.parameters, &place)?;
+            let root = address(document.root()?.contents());
+            checks.push((tool.name.clone(), Check { validator, root }));
+            documents.push((&tool.name, document, place));
         }
         let lower = |without| {
             let mut lowering = Lowering::new(without);
@@ -193,9 +198,9 @@ fn calls(factory: &ParserFactory, tools: &Tools) -> Result<Made> {
             }
             lowering.finish(json!({ "anyOf": options }))
         };
-        let (matcher, validated) =
+        let (matcher, validated, reach) =
             widen(factory, lower, |schema| around(schema, free_text, tools.parallel))?;
-        Ok((matcher, Judge::Calls { tools: validators, free_text }, validated))
+        Ok((matcher, Judge::Calls { tools: checks, reach, free_text }, validated))
     })
 }
 
@@ -233,7 +238,7 @@ fn widen(
     factory: &ParserFactory,
     lower: impl Fn(Without) -> Result<Lowered>,
     grammar: impl Fn(&Value) -> TopLevelGrammar,
-) -> Result<(Matcher, Vec<String>)> {
+) -> Result<(Matcher, Vec<String>, Reach)> {
     let begun = Instant::now();
     let mut first = None;
     for without in attempts() {
@@ -244,7 +249,7 @@ fn widen(
                 if warned {
                     validated.insert("oneOf".to_owned());
                 }
-                return Ok((matcher, validated.into_iter().collect()));
+                return Ok((matcher, validated.into_iter().collect(), lowered.reach));
             }
             Err(why) if why.contains("Unsatisfiable") || why.contains("unsatisfiable") => {
                 return Err(Error::new(&codes::SCHEMA, "the schema allows no value at all")

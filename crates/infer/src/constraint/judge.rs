@@ -1,6 +1,7 @@
 //! Whether a finished answer satisfies its constraint.
 
-use super::{bounds, pointer, tools};
+use super::reach::Reach;
+use super::{bounds, formats, pointer, tools};
 use crate::codes;
 use jsonschema::{PatternOptions, Validator};
 use serde_json::Value;
@@ -28,9 +29,16 @@ pub(super) enum Judge {
     /// The grammar says everything.
     Grammar,
     /// A JSON text.
-    Json(Box<Validator>),
+    Json(Check, Reach),
     /// Calls of tools: for each its name and what its arguments must satisfy.
-    Calls { tools: Vec<(String, Validator)>, free_text: bool },
+    Calls { tools: Vec<(String, Check)>, reach: Reach, free_text: bool },
+}
+
+/// A schema to check values against.
+pub(super) struct Check {
+    pub(super) validator: Validator,
+    /// Where it begins in the graph of schemas.
+    pub(super) root: usize,
 }
 
 impl Judge {
@@ -38,9 +46,11 @@ impl Judge {
     pub(super) fn judge(&self, text: &str) -> Result<Validity> {
         let outcome = match self {
             Judge::Grammar => Ok(()),
-            Judge::Json(validator) => bounds::on_deep_stack(|| Ok(json(validator, text)))?,
             Judge::Calls { free_text: true, .. } if !text.starts_with('{') => Ok(()),
-            Judge::Calls { tools, .. } => bounds::on_deep_stack(|| Ok(called(tools, text)))?,
+            Judge::Json(check, reach) => bounds::on_deep_stack(|| json(check, reach, text))?,
+            Judge::Calls { tools, reach, .. } => {
+                bounds::on_deep_stack(|| called(tools, reach, text))?
+            }
         };
         Ok(match outcome {
             Ok(()) => Validity::Valid,
@@ -49,34 +59,43 @@ impl Judge {
     }
 }
 
-fn json(validator: &Validator, text: &str) -> Result<(), String> {
-    let value: Value =
-        serde_json::from_str(text).map_err(|why| format!("the answer is not JSON: {why}"))?;
-    satisfies(validator, &value)
-}
+/// Whether an answer is fine, or why not.
+type Outcome = Result<Result<(), String>>;
 
-fn called(tools: &[(String, Validator)], text: &str) -> Result<(), String> {
-    let calls = tools::calls(text).map_err(|why| why.to_string())?;
-    for call in calls {
-        let Some((_, validator)) = tools.iter().find(|(name, _)| *name == call.name) else {
-            return Err(format!("there is no tool `{}`", call.name));
-        };
-        satisfies(validator, &call.arguments)?;
+fn json(check: &Check, reach: &Reach, text: &str) -> Outcome {
+    match serde_json::from_str(text) {
+        Ok(value) => satisfies(check, reach, value),
+        Err(why) => Ok(Err(format!("the answer is not JSON: {why}"))),
     }
-    Ok(())
 }
 
-fn satisfies(validator: &Validator, value: &Value) -> Result<(), String> {
-    validator.validate(value).map_err(|why| {
-        let mut text = why.to_string();
-        if text.len() > 500 {
-            text = text.chars().take(500).collect();
+fn called(tools: &[(String, Check)], reach: &Reach, text: &str) -> Outcome {
+    let calls = match tools::calls(text) {
+        Ok(calls) => calls,
+        Err(why) => return Ok(Err(why.to_string())),
+    };
+    for call in calls {
+        let Some((_, check)) = tools.iter().find(|(name, _)| *name == call.name) else {
+            return Ok(Err(format!("there is no tool `{}`", call.name)));
+        };
+        if let Err(why) = satisfies(check, reach, call.arguments)? {
+            return Ok(Err(why));
         }
+    }
+    Ok(Ok(()))
+}
+
+fn satisfies(check: &Check, reach: &Reach, mut value: Value) -> Outcome {
+    reach.cost(check.root, &value)?;
+    // The validator takes objects that differ in the order of their members for different ones.
+    value.sort_all_objects();
+    Ok(check.validator.validate(&value).map_err(|why| {
+        let text: String = why.to_string().chars().take(500).collect();
         match why.instance_path.as_str() {
             "" => text,
             place => format!("at {place}: {text}"),
         }
-    })
+    }))
 }
 
 /// What checks JSON against a schema; formats are checked.
@@ -88,11 +107,13 @@ pub(super) fn validator(schema: &Value, at: &str) -> Result<Validator> {
         .backtrack_limit(BACKTRACK)
         .size_limit(PATTERN)
         .dfa_size_limit(PATTERN);
-    jsonschema::options()
+    let mut sorted = schema.clone();
+    sorted.sort_all_objects();
+    formats::stricter(jsonschema::options())
         .should_validate_formats(true)
         .should_ignore_unknown_formats(true)
         .with_pattern_options(patterns)
-        .build(schema)
+        .build(&sorted)
         .map_err(|why| {
             let place = format!("{at}{}", why.instance_path.as_str());
             let reason: String = why.to_string().chars().take(500).collect();

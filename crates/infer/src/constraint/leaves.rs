@@ -10,6 +10,10 @@ use std::collections::BTreeSet;
 const EXACT: f64 = 9_007_199_254_740_992.0;
 /// Work that a check of a pattern may take.
 const FUEL: u64 = 10_000;
+/// Divisors up to here, in units of their last digit: the matcher has a state for each rest.
+const DIVISOR: u32 = 1_000;
+/// Characters of a bound that is not whole.
+const DIGITS: usize = 20;
 /// Patterns whose overlap is looked for.
 const PATTERNS: usize = 8;
 
@@ -28,7 +32,7 @@ pub(super) fn lower(
         },
         "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum" => match value {
             Value::Bool(_) => Some(value.clone()),
-            _ => value.as_f64().filter(|bound| bound.abs() < EXACT).map(|_| value.clone()),
+            _ => value.as_f64().filter(is_plain_bound).map(|_| value.clone()),
         },
         "minLength" | "maxLength" | "minItems" | "maxItems" | "minProperties" | "maxProperties" => {
             count(value)
@@ -42,7 +46,12 @@ pub(super) fn lower(
         }
         "pattern" => match value.as_str() {
             None => return Err("`pattern` is not a text".into()),
-            Some(pattern) => is_readable(pattern).then(|| value.clone()),
+            Some(pattern) => {
+                if has_space_class(pattern) {
+                    validated.insert(keyword.to_owned());
+                }
+                is_readable(pattern).then(|| value.clone())
+            }
         },
         "format" => {
             let Some(format) = value.as_str() else { return Err("`format` is not a text".into()) };
@@ -123,6 +132,9 @@ pub(super) fn are_disjoint(patterns: &Value) -> bool {
     let mut builder = RegexBuilder::new();
     let mut read = Vec::new();
     for pattern in patterns.keys() {
+        if has_space_class(pattern) {
+            return false;
+        }
         match builder.mk_regex_for_serach(&regex_to_lark(pattern, "dw")) {
             Ok(regex) => read.push(regex),
             Err(_) => return false,
@@ -146,15 +158,24 @@ fn is_readable(pattern: &str) -> bool {
     RegexBuilder::new().mk_regex_for_serach(&regex_to_lark(pattern, "dw")).is_ok()
 }
 
+/// Whether a pattern speaks of white space, of which the matcher and the validator know
+/// different kinds beyond ASCII.
+fn has_space_class(pattern: &str) -> bool {
+    pattern.contains("\\s") || pattern.contains("\\S")
+}
+
+/// Whether a bound has few enough digits to be compared digit by digit.
+fn is_plain_bound(bound: &f64) -> bool {
+    bound.abs() < EXACT && bound.to_string().len() <= DIGITS
+}
+
 /// Whether all numbers in a constant survive double precision.
 fn is_exact(value: &Value) -> bool {
     let mut open = vec![value];
     while let Some(value) = open.pop() {
         match value {
-            Value::Number(number) => {
-                if number.as_f64().is_none_or(|number| number.abs() >= EXACT) {
-                    return false;
-                }
+            Value::Number(number) if number.as_f64().is_none_or(|number| number.abs() >= EXACT) => {
+                return false;
             }
             Value::Array(items) => open.extend(items),
             Value::Object(members) => open.extend(members.values()),
@@ -172,9 +193,12 @@ fn count(value: &Value) -> Option<Value> {
 
 /// A divisor that the grammar can take, and whether it is then exact.
 fn multiple(value: &Value) -> (Option<Value>, bool) {
-    let Some(divisor) = value.as_f64().filter(|divisor| *divisor > 0.0 && *divisor < 1e9) else {
+    let Some(divisor) = value.as_f64().filter(|divisor| *divisor > 0.0) else {
         return (None, false);
     };
+    if divisor > f64::from(DIVISOR) {
+        return (None, false);
+    }
     if divisor.fract() == 0.0 {
         return (Some(Value::from(divisor as u64)), true);
     }
@@ -188,6 +212,6 @@ fn multiple(value: &Value) -> (Option<Value>, bool) {
         scaled *= 10.0;
         steps += 1;
     }
-    let kept = digits == Some((scaled as u32, steps));
+    let kept = scaled <= f64::from(DIVISOR) && digits == Some((scaled as u32, steps));
     (kept.then(|| value.clone()), false)
 }

@@ -8,7 +8,7 @@
 use super::document::{Document, unresolved};
 use super::keywords::{self, Treatment};
 use super::leaves;
-use super::reach::Reach;
+use super::reach::{Edge, Reach};
 use super::{bounds, pointer};
 use crate::codes;
 use referencing::{Draft, Resolver};
@@ -23,6 +23,8 @@ pub(super) struct Lowered {
     pub(super) schema: Value,
     /// Keywords that must be checked on the finished answer.
     pub(super) validated: BTreeSet<String>,
+    /// Which schemas apply to which values.
+    pub(super) reach: Reach,
 }
 
 /// Kinds of keywords that the grammar could not take, to be left out.
@@ -108,12 +110,12 @@ impl<'r> Lowering<'r> {
     ///
     /// # Errors
     /// [`codes::SCHEMA`] when a schema applies to the same value as itself.
-    pub(super) fn finish(self, mut root: Value) -> Result<Lowered> {
+    pub(super) fn finish(mut self, mut root: Value) -> Result<Lowered> {
         self.reach.check()?;
         if let Value::Object(members) = &mut root {
             members.insert("$defs".into(), Value::Object(self.definitions));
         }
-        Ok(Lowered { schema: root, validated: self.validated })
+        Ok(Lowered { schema: root, validated: self.validated, reach: self.reach })
     }
 
     fn fault(&self, what: impl Into<String>) -> Error {
@@ -139,7 +141,7 @@ impl<'r> Lowering<'r> {
         let resource = draft.create_resource_ref(schema);
         let resolver = outer.in_subresource(resource).map_err(|why| unresolved(&why))?;
         let scope = Scope { address: address(schema), resolver: &resolver, draft };
-        self.reach.anchor(scope.address, members);
+        self.reach.begin(scope.address, members);
         // Up to draft 7 a reference stands for itself alone.
         if let (true, Some(reference)) = (draft <= Draft::Draft7, members.get("$ref")) {
             return self.reference(reference, &scope);
@@ -174,7 +176,7 @@ impl<'r> Lowering<'r> {
             }
             Treatment::Annotation => {
                 if matches!(keyword, "$defs" | "definitions") {
-                    self.map(value, scope, false)?;
+                    self.map(value, scope, Edge::Aside)?;
                 }
                 return Ok(());
             }
@@ -184,7 +186,7 @@ impl<'r> Lowering<'r> {
         if self.without.leaves_out(keyword) {
             self.validate(keyword);
             if matches!(keyword, "allOf" | "anyOf" | "oneOf") {
-                self.list(value, scope, true)?;
+                self.list(value, scope, Edge::Applied)?;
             }
             return Ok(());
         }
@@ -207,10 +209,10 @@ impl<'r> Lowering<'r> {
                     _ => return Ok(()),
                 }
             }
-            "allOf" | "anyOf" | "oneOf" => self.list(value, scope, true)?,
-            "properties" => self.map(value, scope, false)?,
+            "allOf" | "anyOf" | "oneOf" => self.list(value, scope, Edge::Applied)?,
+            "properties" => self.map(value, scope, Edge::Named)?,
             "patternProperties" => {
-                let lowered = self.map(value, scope, false)?;
+                let lowered = self.map(value, scope, Edge::Every)?;
                 let plain = !self.without.patterns && leaves::are_disjoint(&lowered);
                 if !plain {
                     self.validate(keyword);
@@ -219,7 +221,7 @@ impl<'r> Lowering<'r> {
                 lowered
             }
             "additionalProperties" => {
-                let lowered = self.schema(value, scope.resolver, scope.draft)?;
+                let lowered = self.every(value, scope)?;
                 // Names that a pattern allows are no longer told apart from additional ones.
                 let patterns = members.get("patternProperties").and_then(Value::as_object);
                 let names = patterns.map(|patterns| {
@@ -235,20 +237,20 @@ impl<'r> Lowering<'r> {
                 lowered
             }
             "items" if value.is_array() => {
-                let lowered = self.list(value, scope, false)?;
+                let lowered = self.list(value, scope, Edge::Every)?;
                 out.insert("prefixItems".into(), lowered);
                 return Ok(());
             }
             "additionalItems" => {
-                let lowered = self.schema(value, scope.resolver, scope.draft)?;
+                let lowered = self.every(value, scope)?;
                 // Without a list of items it says nothing.
                 if members.get("items").is_some_and(Value::is_array) {
                     out.insert("items".into(), lowered);
                 }
                 return Ok(());
             }
-            "items" => self.schema(value, scope.resolver, scope.draft)?,
-            "prefixItems" => self.list(value, scope, false)?,
+            "items" => self.every(value, scope)?,
+            "prefixItems" => self.list(value, scope, Edge::Every)?,
             _ => match leaves::lower(keyword, value, &mut self.validated) {
                 Ok(Some(lowered)) => lowered,
                 Ok(None) => return Ok(()),
@@ -273,7 +275,7 @@ impl<'r> Lowering<'r> {
             "then" | "else" if !members.contains_key("if") => return Ok(()),
             "minContains" | "maxContains" if !members.contains_key("contains") => return Ok(()),
             "unevaluatedProperties" if is_plain(members) => {
-                let lowered = self.schema(value, scope.resolver, scope.draft)?;
+                let lowered = self.every(value, scope)?;
                 if !members.contains_key("additionalProperties")
                     && !members.contains_key("patternProperties")
                 {
@@ -286,10 +288,10 @@ impl<'r> Lowering<'r> {
                 self.schema(value, scope.resolver, scope.draft)?;
             }
             "contains" | "propertyNames" | "unevaluatedItems" | "unevaluatedProperties" => {
-                self.schema(value, scope.resolver, scope.draft)?;
+                self.every(value, scope)?;
             }
             "dependentSchemas" => {
-                self.map(value, scope, true)?;
+                self.map(value, scope, Edge::Applied)?;
             }
             "dependencies" => {
                 for (name, value) in value.as_object().into_iter().flatten() {
@@ -312,32 +314,34 @@ impl<'r> Lowering<'r> {
         Ok(())
     }
 
-    /// A list of schemas; `applied` says that they apply to the same value.
-    fn list(&mut self, list: &'r Value, scope: &Scope<'_, 'r>, applied: bool) -> Result<Value> {
+    /// A schema that applies to any member or item.
+    fn every(&mut self, value: &'r Value, scope: &Scope<'_, 'r>) -> Result<Value> {
+        self.reach.add(scope.address, address(value), Edge::Every, "");
+        self.schema(value, scope.resolver, scope.draft)
+    }
+
+    /// A list of schemas; `edge` says to what they apply.
+    fn list(&mut self, list: &'r Value, scope: &Scope<'_, 'r>, edge: Edge) -> Result<Value> {
         let Value::Array(list) = list else { return Err(self.fault("it is not a list")) };
         let mut out = Vec::with_capacity(list.len());
         for (at, value) in list.iter().enumerate() {
             let end = self.path.len();
             pointer::push(&mut self.path, &at.to_string());
-            if applied {
-                self.reach.apply(scope.address, address(value));
-            }
+            self.reach.add(scope.address, address(value), edge, "");
             out.push(self.schema(value, scope.resolver, scope.draft)?);
             self.path.truncate(end);
         }
         Ok(Value::Array(out))
     }
 
-    /// Schemas under names; `applied` says that they apply to the same value.
-    fn map(&mut self, map: &'r Value, scope: &Scope<'_, 'r>, applied: bool) -> Result<Value> {
+    /// Schemas under names; `edge` says to what they apply.
+    fn map(&mut self, map: &'r Value, scope: &Scope<'_, 'r>, edge: Edge) -> Result<Value> {
         let Value::Object(map) = map else { return Err(self.fault("it is not an object")) };
         let mut out = Map::new();
         for (name, value) in map {
             let end = self.path.len();
             pointer::push(&mut self.path, name);
-            if applied {
-                self.reach.apply(scope.address, address(value));
-            }
+            self.reach.add(scope.address, address(value), edge, name);
             out.insert(name.clone(), self.schema(value, scope.resolver, scope.draft)?);
             self.path.truncate(end);
         }
@@ -390,7 +394,7 @@ fn is_plain(members: &Map<String, Value>) -> bool {
 }
 
 /// The identity of a schema while its document lives.
-fn address(schema: &Value) -> usize {
+pub(super) fn address(schema: &Value) -> usize {
     std::ptr::from_ref(schema) as usize
 }
 

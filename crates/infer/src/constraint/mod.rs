@@ -13,6 +13,7 @@ mod bounds;
 mod cache;
 mod compiled;
 mod document;
+mod formats;
 mod judge;
 mod keywords;
 mod leaves;
