@@ -19,7 +19,7 @@ impl TokenExample {
 
     /// How many tokens carry loss.
     pub fn counted(&self) -> usize {
-        self.answer.end - self.answer.start
+        self.answer.len()
     }
 }
 

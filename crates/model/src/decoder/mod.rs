@@ -17,6 +17,7 @@ mod projection;
 mod rope;
 mod save;
 mod source;
+pub mod tiny;
 mod training;
 mod weights;
 

@@ -1,10 +1,11 @@
 //! A decoder's output in training: logits and losses of the rows that count, a few at a time, so
 //! that a large vocabulary does not cost memory.
 
-use super::Decoder;
-use super::batch::TokenBatch;
+use super::batch::{TokenBatch, TokenExample};
 use super::weights::DecoderWeights;
-use sprat_nn::{Activation, Linear, Mat, TokenLoss, token_cross_entropy, token_losses};
+use super::{Decoder, DecoderAdapter, Step};
+use sprat_nn::{Activation, Linear, Mat, PAGE, Span, TokenLoss, token_cross_entropy, token_losses};
+use std::ops::Range;
 
 /// Logits that are in memory at once: 64 MiB of them. The cut decides in which order sums are
 /// taken, so it is part of a run's result.
@@ -39,6 +40,42 @@ impl TokenSum {
 }
 
 impl Decoder {
+    /// The losses of examples as they are served: through the cache, and with the adapter beside
+    /// the weights. So many tokens are read at once at most, or one example.
+    ///
+    /// # Panics
+    /// If an id is not in the vocabulary.
+    pub fn measure(
+        &self,
+        examples: &[TokenExample],
+        adapter: Option<&DecoderAdapter>,
+        tokens: usize,
+    ) -> TokenSum {
+        let lengths: Vec<usize> = examples.iter().map(TokenExample::read).collect();
+        let mut sum = TokenSum::default();
+        for group in crate::by_length(&lengths, tokens) {
+            let batch = TokenBatch::new(group.iter().map(|&at| &examples[at]));
+            let bounds = batch.bounds.windows(2).map(|w| w[0]..w[1]);
+            let mut pages = 0..;
+            let owned: Vec<(Range<usize>, Vec<u32>)> = bounds
+                .map(|rows| {
+                    let own = pages.by_ref().take(rows.len().div_ceil(PAGE)).collect();
+                    (rows, own)
+                })
+                .collect();
+            let spans: Vec<Span<'_>> = owned
+                .iter()
+                .map(|(rows, pages)| Span { rows: rows.clone(), position: 0, pages })
+                .collect();
+            let adapters = vec![adapter; spans.len()];
+            let step = Step { ids: &batch.ids, spans: &spans, wanted: &[], adapters: &adapters };
+            let mut cache = self.cache(pages.start as usize);
+            let states = self.states(&step, &mut cache);
+            sum.add(self.losses(&batch, &states));
+        }
+        sum
+    }
+
     /// The losses of the tokens that count, from the states after the last layer.
     pub(crate) fn losses(&self, batch: &TokenBatch, states: &Mat) -> TokenSum {
         let mut sum = TokenSum::default();
@@ -95,7 +132,7 @@ impl Decoder {
     }
 
     /// The rows that count, cut into pieces.
-    fn pieces(&self, batch: &TokenBatch) -> impl Iterator<Item = std::ops::Range<usize>> + use<> {
+    fn pieces(&self, batch: &TokenBatch) -> impl Iterator<Item = Range<usize>> + use<> {
         let (most, count) = ((LOGITS / self.config.vocabulary).max(1), batch.rows.len());
         (0..count).step_by(most).map(move |from| from..(from + most).min(count))
     }
