@@ -13,7 +13,7 @@ use sprat_task::{Error, Result};
 
 /// LoRA's settings.
 #[derive(Clone, Debug, PartialEq)]
-pub struct LoraSettings {
+pub struct LoraSettings<P = Part> {
     /// The rank, at least 1.
     pub rank: usize,
     /// Adapters are scaled by `alpha / rank`.
@@ -21,8 +21,8 @@ pub struct LoraSettings {
     /// Dropout on the adapters' inputs; recorded here, applied through [`crate::Noise`].
     pub dropout: f32,
     /// Which linear layers get an adapter.
-    pub targets: Vec<Part>,
-    /// The first encoder layer that gets adapters; 0 for all.
+    pub targets: Vec<P>,
+    /// The first layer that gets adapters; 0 for all.
     pub first_layer: usize,
 }
 

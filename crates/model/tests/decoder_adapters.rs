@@ -1,6 +1,6 @@
 //! Adapters beside a decoder's weights, merged into them, and in files.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+#![allow(clippy::unwrap_used, dead_code, reason = "helpers of tests, shared by several")]
 
 mod formula;
 mod tiny_decoder;

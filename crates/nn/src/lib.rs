@@ -28,7 +28,9 @@ pub mod packed_lora;
 pub mod pooling;
 pub mod rms_norm;
 pub mod rotary;
+pub mod scored;
 pub mod threads;
+pub mod token_loss;
 
 mod activation;
 
@@ -49,6 +51,8 @@ pub use packed_lora::PackedLora;
 pub use pooling::Pooling;
 pub use rms_norm::{RmsNorm, RmsTape};
 pub use rotary::{Rotary, RotatedHeads, Rotations};
+pub use scored::ScoredAttention;
+pub use token_loss::{TokenLoss, token_cross_entropy, token_losses};
 
 #[cfg(test)]
 mod gradient_check;

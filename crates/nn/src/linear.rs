@@ -17,7 +17,7 @@ pub enum Format {
     Int8,
     /// Weights in blocks of a GGML format, activations quantized to signed bytes as they come, 32
     /// to a scale; formats of floats are multiplied as [`Format::Bf16`] or [`Format::F32`].
-    /// Backward runs over the restored weights in `f32`.
+    /// Backward restores the weights to `f32` a tile at a time and keeps nothing.
     Blocks(BlockFormat),
 }
 
@@ -253,6 +253,15 @@ impl Linear {
         } else {
             dx.reshape(dy.rows, self.inputs);
         }
+        if let Packed::Blocks(panels) = &self.forward {
+            return blocks::multiply_transposed(
+                dy.rows,
+                &dy.data,
+                panels,
+                &mut dx.data,
+                accumulate,
+            );
+        }
         let packed = self.backward.get_or_init(|| {
             let weight = self.weight();
             let (k, n) = (self.outputs, self.inputs);
@@ -423,6 +432,28 @@ mod tests {
             let both: Vec<_> =
                 want.iter().zip(matrix(20, 50, 3).data).map(|(a, b)| a + f64::from(b)).collect();
             assert_close(&sum, &both, 1e-5, "dx added");
+        }
+    }
+
+    #[test]
+    fn blocks_go_backward_over_restored_tiles_and_keep_nothing() {
+        // More than one tile in either direction, the last ones not whole.
+        for format in BlockFormat::ALL.into_iter().filter(|format| format.is_quantized()) {
+            let weight = matrix(300, 256, 1);
+            let layer = Linear::new(weight, None, Format::Blocks(format));
+            let (dy, bytes) = (matrix(7, 300, 2), layer.bytes());
+            let want = plain(&dy, &layer.weight().transposed(), &[0.0; 256]);
+            set_threads(1);
+            let dx = layer.backward_input(&dy);
+            assert_close(&dx, &want, 2e-5, "dx");
+            set_threads(3);
+            assert_eq!(layer.backward_input(&dy), dx, "{format}");
+            let mut sum = matrix(7, 256, 3);
+            layer.backward_input_into(&dy, true, &mut sum);
+            let both: Vec<_> =
+                want.iter().zip(matrix(7, 256, 3).data).map(|(a, b)| a + f64::from(b)).collect();
+            assert_close(&sum, &both, 2e-5, "dx added");
+            assert_eq!(layer.bytes(), bytes, "{format}");
         }
     }
 

@@ -10,6 +10,14 @@ pub static DATA: Code = Code {
     remedy: "Check the data with `sprat data check`; both parts need examples of known labels.",
 };
 
+/// Examples of tokens can't be learned from.
+pub static EXAMPLES: Code = Code {
+    id: "SPRAT-TRAIN-EXAMPLES",
+    kind: Kind::Failed,
+    summary: "Examples carry no loss, do not fit the context, or have answers without an end.",
+    remedy: "Correct or drop the rows that the message names, or raise `tune.max_tokens`.",
+};
+
 /// A setting of the recipe can't be used.
 pub static RECIPE: Code = Code {
     id: "SPRAT-TRAIN-RECIPE",
@@ -68,4 +76,4 @@ pub static SEARCH: Code = Code {
 
 /// Every code of this crate, for the reference.
 pub static ALL: &[&Code] =
-    &[&DATA, &RECIPE, &LOCKED, &OTHER_RUN, &CHECKPOINT, &STORAGE, &DIVERGED, &SEARCH];
+    &[&DATA, &EXAMPLES, &RECIPE, &LOCKED, &OTHER_RUN, &CHECKPOINT, &STORAGE, &DIVERGED, &SEARCH];

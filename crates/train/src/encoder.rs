@@ -164,11 +164,6 @@ impl Tuned {
         self.lengths.clone()
     }
 
-    /// The validation texts' classes.
-    pub(crate) fn gold(&self) -> Vec<usize> {
-        self.valid_gold.clone()
-    }
-
     /// How many numbers are trained, and how many there are.
     pub(crate) fn parameters_count(&self) -> (u64, u64) {
         let (trained, all) = self.model.trained_of();
@@ -238,6 +233,8 @@ fn targets(names: &[String]) -> Result<Vec<Part>> {
 }
 
 impl Learner for Tuned {
+    type Measure = Metrics;
+
     fn gradients(&mut self, rows: &[usize], step: u64) -> Result<f64> {
         let weight = |row: &usize| {
             let class = self.train_gold[*row];
@@ -276,7 +273,7 @@ impl Learner for Tuned {
         self.model.refresh();
     }
 
-    fn validate(&mut self) -> Result<Vec<f32>> {
+    fn validate(&mut self) -> Result<Metrics> {
         let lengths: Vec<usize> = self.valid.iter().map(|text| text.ids.len()).collect();
         let classes = self.model.head().bias.len();
         let mut logits = vec![0.0; self.valid.len() * classes];
@@ -287,6 +284,6 @@ impl Learner for Tuned {
                 logits[row * classes..][..classes].copy_from_slice(found);
             }
         }
-        Ok(logits)
+        Ok(Metrics::of(&logits, &self.valid_gold, classes))
     }
 }

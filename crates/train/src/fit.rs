@@ -3,8 +3,7 @@
 use crate::batches;
 use crate::codes::DIVERGED;
 use crate::history::{Best, Point};
-use crate::learner::Learner;
-use crate::metrics::Metrics;
+use crate::learner::{Learner, Measure};
 use crate::optimizer;
 use crate::recipe::Recipe;
 use crate::schedule::Schedule;
@@ -19,9 +18,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) rate: f64,
     /// The training examples' lengths in tokens.
     pub(crate) lengths: &'a [usize],
-    /// The validation examples' classes.
-    pub(crate) gold: &'a [usize],
-    pub(crate) classes: usize,
+    /// How many examples are validated.
+    pub(crate) validated: usize,
     pub(crate) checkpoints: &'a Checkpoints,
     pub(crate) progress: &'a dyn Progress,
     pub(crate) interrupt: &'a Interrupt,
@@ -32,20 +30,20 @@ pub(crate) struct Plan<'a> {
 
 /// What the loop ends with; the model then has the values of the best validation.
 #[derive(Clone, Debug)]
-pub(crate) struct Fitted {
-    pub(crate) best: Best,
+pub(crate) struct Fitted<M> {
+    pub(crate) best: Best<M>,
     pub(crate) steps: u64,
     /// Steps that the schedule foresaw.
     pub(crate) planned: u64,
-    pub(crate) history: Vec<Point>,
+    pub(crate) history: Vec<Point<M>>,
     pub(crate) seconds: f64,
     /// The time ran out, not the steps or the patience.
     pub(crate) cut: bool,
 }
 
-impl Fitted {
+impl<M: Copy> Fitted<M> {
     /// The result of no step at all, for a head that is fitted without the loop.
-    pub(crate) fn nothing(metrics: Metrics) -> Self {
+    pub(crate) fn nothing(metrics: M) -> Self {
         let best = Best { step: 0, metrics };
         let point = Point {
             step: 0,
@@ -72,7 +70,7 @@ impl Plan<'_> {
     /// than lets validation take about a third of the time (a validated example costs about a
     /// third of a trained one: no backward pass, which is worth two forward ones).
     fn eval_every(&self) -> u64 {
-        let affordable = (2 * self.gold.len()).div_ceil(3 * self.recipe.batch.max(1)) as u64;
+        let affordable = (2 * self.validated).div_ceil(3 * self.recipe.batch.max(1)) as u64;
         let given = self.recipe.eval_every.map(|steps| steps as u64);
         given.unwrap_or((self.steps_per_epoch() / 4).max(affordable)).max(1)
     }
@@ -80,11 +78,11 @@ impl Plan<'_> {
 
 /// Trains until the steps or the patience are used up, going on from a checkpoint if there is
 /// one. Interrupted, it writes a checkpoint and returns the error `INTERRUPTED`.
-pub(crate) fn fit(
-    learner: &mut dyn Learner,
+pub(crate) fn fit<M: Measure>(
+    learner: &mut dyn Learner<Measure = M>,
     plan: &Plan<'_>,
     notes: &mut Vec<String>,
-) -> Result<Fitted> {
+) -> Result<Fitted<M>> {
     let loaded = plan.checkpoints.load(learner, notes)?;
     let mut state = loaded.unwrap_or_else(|| State::new(learner));
     let total = plan.steps();
@@ -122,7 +120,11 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn go(&mut self, learner: &mut dyn Learner, state: &mut State) -> Result<()> {
+    fn go<M: Measure>(
+        &mut self,
+        learner: &mut dyn Learner<Measure = M>,
+        state: &mut State<M>,
+    ) -> Result<()> {
         let began = Instant::now();
         let mut saved = Instant::now();
         if state.counters.history.is_empty() {
@@ -154,7 +156,11 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn step(&mut self, learner: &mut dyn Learner, state: &mut State) -> Result<()> {
+    fn step<M: Measure>(
+        &mut self,
+        learner: &mut dyn Learner<Measure = M>,
+        state: &mut State<M>,
+    ) -> Result<()> {
         let step = state.counters.step;
         let per_epoch = self.plan.steps_per_epoch();
         let (epoch, at) = (step / per_epoch, (step % per_epoch) as usize);
@@ -182,9 +188,12 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn validate(&mut self, learner: &mut dyn Learner, state: &mut State) -> Result<()> {
-        let logits = learner.validate()?;
-        let metrics = Metrics::of(&logits, self.plan.gold, self.plan.classes);
+    fn validate<M: Measure>(
+        &mut self,
+        learner: &mut dyn Learner<Measure = M>,
+        state: &mut State<M>,
+    ) -> Result<()> {
+        let metrics = learner.validate()?;
         let counters = &mut state.counters;
         let (sum, count) = std::mem::take(&mut counters.loss);
         counters.history.push(Point {
@@ -192,11 +201,11 @@ impl Run<'_> {
             epoch: counters.step as f64 / self.plan.steps_per_epoch() as f64,
             train_loss: (count > 0).then(|| sum / count as f64),
             learning_rate: self.schedule.rate(counters.step.saturating_sub(1)),
-            validation: metrics.loss.is_finite().then_some(metrics),
+            validation: metrics.loss().is_finite().then_some(metrics),
             seconds: counters.seconds,
         });
         let better = counters.best.is_none_or(|best| metrics.better_than(&best.metrics));
-        if metrics.brier.is_finite() && better {
+        if metrics.score().is_finite() && better {
             counters.best = Some(Best { step: counters.step, metrics });
             counters.worse = 0;
             let mut values = state.best.iter_mut();
@@ -212,7 +221,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn note(&self, state: &State) {
+    fn note<M: Measure>(&self, state: &State<M>) {
         let counters = &state.counters;
         let mut parts = Vec::new();
         let loss = match counters.loss {
@@ -221,11 +230,14 @@ impl Run<'_> {
         };
         parts.extend(loss.map(|loss| format!("loss {loss:.3}")));
         let last = counters.history.last().and_then(|point| point.validation);
-        parts.extend(last.map(|now| format!("validation accuracy {:.4}", now.accuracy)));
+        parts.extend(last.map(|now| {
+            let (name, value) = now.shown();
+            format!("validation {name} {value:.4}")
+        }));
         parts.extend(
             counters
                 .best
-                .map(|best| format!("best {:.4} at step {}", best.metrics.accuracy, best.step)),
+                .map(|best| format!("best {:.4} at step {}", best.metrics.shown().1, best.step)),
         );
         self.plan.progress.note(&parts.join(", "));
     }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// One record of a run's course.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Point {
+pub struct Point<M = Metrics> {
     /// Optimizer steps done.
     pub step: u64,
     /// The same in passes through the training part.
@@ -15,7 +15,7 @@ pub struct Point {
     /// The learning rate of the last step done.
     pub learning_rate: f64,
     /// The validation at this step, if there was one.
-    pub validation: Option<Metrics>,
+    pub validation: Option<M>,
     /// Seconds of training so far, interruptions not counted. The only field that differs between
     /// two runs of the same recipe.
     pub seconds: f64,
@@ -23,7 +23,7 @@ pub struct Point {
 
 /// The best validation so far.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Best {
+pub(crate) struct Best<M = Metrics> {
     pub(crate) step: u64,
-    pub(crate) metrics: Metrics,
+    pub(crate) metrics: M,
 }

@@ -1,20 +1,24 @@
 //! Tuning: recipes, the training loop with its checkpoints, the search for settings, calibration.
 //!
 //! [`train`] takes a base model, labelled examples and a [`Recipe`] to a classifier in a run
-//! folder; [`search`] looks for a learning rate and a rank first; [`tune`] does both. A run can be
+//! folder; [`search`] looks for a learning rate and a rank first; [`tune`] does both.
+//! [`tune_decoder`] does the same for a decoder and examples of tokens. A run can be
 //! killed at any moment: the same call goes on from its last checkpoint and ends with the same
 //! bits as an undisturbed one, whatever the number of threads.
 //!
-//! A run folder holds `model/` (the classifier, in the layout of `sprat-model`), `run.json` (the
-//! record, [`Outcome`]) and, while the run lasts, checkpoints, cached embeddings and trials.
+//! A run folder holds `model/` (the classifier, in the layout of `sprat-model`, or an adapter or a
+//! whole decoder in Hugging Face's), `run.json` (the record, [`Outcome`] or [`DecoderOutcome`]) and, while the run lasts, checkpoints, cached embeddings and trials.
 //!
 //! This crate must never know of storage or HTTP.
 
 mod batches;
 pub mod codes;
 mod container;
+mod decoder;
+mod decoder_run;
 mod embeddings;
 mod encoder;
+mod examples;
 mod fit;
 mod history;
 mod lbfgs;
@@ -36,8 +40,14 @@ mod strategy;
 #[cfg(test)]
 mod toy;
 mod weights;
+mod work;
 
 pub use batches::epoch as epoch_batches;
+pub use decoder::TokenMetrics;
+pub use decoder_run::{
+    DecoderJob, DecoderOutcome, SCHEMA as DECODER_RECORD_SCHEMA, train_decoder, tune_decoder,
+};
+pub use examples::{Trouble, lint};
 pub use history::Point;
 pub use memory::peak as peak_memory;
 pub use metrics::{Metrics, temperature};
@@ -46,5 +56,6 @@ pub use record::{FILE as RECORD_FILE, Outcome, SCHEMA as RECORD_SCHEMA};
 pub use run::{Job, MODEL_FOLDER, train, tune};
 pub use schedule::Schedule;
 pub use search::{Found, search};
+pub use sprat_model::decoder::{Memory, TokenExample};
 pub use strategy::{Settings, Trial};
 pub use weights::class_weights;

@@ -1,6 +1,7 @@
 //! The head on frozen embeddings: multinomial logistic regression, solved to its optimum.
 
 use crate::lbfgs;
+use crate::learner::Measure;
 use crate::metrics::Metrics;
 use sprat_nn::{CrossEntropy, Format, Linear, Mat, threads};
 use sprat_task::{Interrupt, Progress, Result};

@@ -1,5 +1,6 @@
 //! What validation measures, from the logits alone.
 
+use crate::learner::Measure;
 use serde::{Deserialize, Serialize};
 
 /// The measures of one validation.
@@ -53,11 +54,19 @@ impl Metrics {
             temperature,
         }
     }
+}
 
-    /// Whether this is a better model than `other`: a lower calibrated Brier score.
-    pub fn better_than(&self, other: &Metrics) -> bool {
-        // False for NaN on either side but the other's: a broken model is never the best.
-        self.brier < other.brier || (other.brier.is_nan() && !self.brier.is_nan())
+impl Measure for Metrics {
+    fn score(&self) -> f64 {
+        self.brier
+    }
+
+    fn loss(&self) -> f64 {
+        self.loss
+    }
+
+    fn shown(&self) -> (&'static str, f64) {
+        ("accuracy", self.accuracy)
     }
 }
 

@@ -1,13 +1,13 @@
 //! One optimizer step over a learner's parameters: clipping by the common norm, then AdamW.
 
-use crate::learner::Learner;
+use crate::learner::{Learner, Measure};
 use crate::recipe::Recipe;
 use sprat_nn::{AdamW, AdamWState, clip_gradients};
 
 /// Changes every parameter by its gradient, clears the gradients, and returns their common norm
 /// before clipping. A norm that is not finite changes nothing.
-pub(crate) fn step(
-    learner: &mut dyn Learner,
+pub(crate) fn step<M: Measure>(
+    learner: &mut dyn Learner<Measure = M>,
     states: &mut [AdamWState],
     rate: f64,
     recipe: &Recipe,

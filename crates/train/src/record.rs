@@ -2,9 +2,11 @@
 
 use crate::codes::STORAGE;
 use crate::history::Point;
+use crate::learner::Measure;
 use crate::metrics::Metrics;
 use crate::recipe::Recipe;
 use crate::search::Found;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sprat_model::BaseModel;
 use sprat_task::{Digest, Error, Result};
@@ -74,9 +76,7 @@ impl Outcome {
 
     /// The record of the run in a folder, if one has finished there.
     pub fn read(folder: &Path) -> Option<Self> {
-        let outcome: Outcome =
-            serde_json::from_slice(&std::fs::read(folder.join(FILE)).ok()?).ok()?;
-        (outcome.schema == SCHEMA).then_some(outcome)
+        read(folder)
     }
 
     /// Writes the record into a run folder.
@@ -84,9 +84,76 @@ impl Outcome {
     /// # Errors
     /// `SPRAT-TRAIN-STORAGE`.
     pub fn write(&self, folder: &Path) -> Result<()> {
-        let path = folder.join(FILE);
-        let text = serde_json::to_vec_pretty(self).map_err(std::io::Error::from);
-        text.and_then(|text| sprat_task::write::bytes(&path, &text))
-            .map_err(|error| Error::io(&STORAGE, "write the record of the run", &path, &error))
+        write(self, folder)
     }
+}
+
+/// The record of a finished run, as the common machinery sees it.
+pub(crate) trait Record: Serialize + DeserializeOwned {
+    /// What validation measured.
+    type Measure: Measure;
+    /// The version of the record's format.
+    const SCHEMA: &'static str;
+
+    /// The version that this record has.
+    fn schema(&self) -> &str;
+    /// The digest of everything that decided the result.
+    fn run(&self) -> Digest;
+    /// The validation of what was kept.
+    fn validation(&self) -> Self::Measure;
+    /// Seconds of training.
+    fn seconds(&self) -> f64;
+    /// Whether a limit of time ended the run.
+    fn cut(&self) -> bool;
+    /// The search before the run, to fill in.
+    fn search_mut(&mut self) -> &mut Option<Found<Self::Measure>>;
+}
+
+/// Implements [`Record`] for a struct that has its parts as fields.
+macro_rules! record {
+    ($record:ty, $measure:ty, $schema:expr) => {
+        impl $crate::record::Record for $record {
+            type Measure = $measure;
+            const SCHEMA: &'static str = $schema;
+
+            fn schema(&self) -> &str {
+                &self.schema
+            }
+            fn run(&self) -> sprat_task::Digest {
+                self.run
+            }
+            fn validation(&self) -> $measure {
+                self.validation
+            }
+            fn seconds(&self) -> f64 {
+                self.seconds
+            }
+            fn cut(&self) -> bool {
+                self.cut
+            }
+            fn search_mut(&mut self) -> &mut Option<$crate::search::Found<$measure>> {
+                &mut self.search
+            }
+        }
+    };
+}
+pub(crate) use record;
+
+record!(Outcome, Metrics, SCHEMA);
+
+/// The record of the run in a folder, if one of this kind has finished there.
+pub(crate) fn read<R: Record>(folder: &Path) -> Option<R> {
+    let record: R = serde_json::from_slice(&std::fs::read(folder.join(FILE)).ok()?).ok()?;
+    (record.schema() == R::SCHEMA).then_some(record)
+}
+
+/// Writes a record into a run folder.
+///
+/// # Errors
+/// `STORAGE`.
+pub(crate) fn write<R: Record>(record: &R, folder: &Path) -> Result<()> {
+    let path = folder.join(FILE);
+    let text = serde_json::to_vec_pretty(record).map_err(std::io::Error::from);
+    text.and_then(|text| sprat_task::write::bytes(&path, &text))
+        .map_err(|error| Error::io(&STORAGE, "write the record of the run", &path, &error))
 }

@@ -1,18 +1,18 @@
 //! A run from its inputs to a classifier in a folder.
 
-use crate::codes::{DATA, STORAGE};
+use crate::codes::DATA;
 use crate::encoder::{self, Tuned};
 use crate::history::Best;
-use crate::lock::Lock;
+use crate::metrics::Metrics;
 use crate::recipe::{self, Recipe};
 use crate::record::{self, Outcome};
-use crate::state::Checkpoints;
-use crate::{fit, memory, search};
+use crate::work::{self, Frame, Prepared, Work};
+use crate::{fit, memory};
 use sprat_model::BaseModel;
 use sprat_task::{Digest, Error, Interrupt, Progress, Result};
 use std::path::Path;
 
-/// The folder in the run folder that holds the classifier.
+/// The folder in the run folder that holds the trained model.
 pub const MODEL_FOLDER: &str = "model";
 
 /// What is to be trained, on what, and where.
@@ -83,13 +83,6 @@ impl Job<'_> {
     }
 }
 
-/// Bounds of a run that are not part of its recipe.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Limits {
-    /// Training ends after so many seconds: for trials of a search.
-    pub(crate) seconds: Option<f64>,
-}
-
 /// Trains a classifier with the recipe as it is.
 ///
 /// The classifier is left in [`MODEL_FOLDER`] of the run folder, the record beside it. A run that
@@ -101,9 +94,7 @@ pub(crate) struct Limits {
 /// else, `SPRAT-TRAIN-DIVERGED`, `SPRAT-TRAIN-CHECKPOINT`, `SPRAT-TRAIN-STORAGE`,
 /// `SPRAT-INTERRUPTED` with the state kept, and what opening the model says.
 pub fn train(job: &Job<'_>) -> Result<Outcome> {
-    job.check()?;
-    let _lock = Lock::take(job.folder)?;
-    train_in(job, &Limits::default()).map(|(outcome, _)| outcome)
+    work::train(job, &job.frame())
 }
 
 /// Trains a classifier; where the recipe has a budget, [`search`](crate::search()) finds the
@@ -112,125 +103,88 @@ pub fn train(job: &Job<'_>) -> Result<Outcome> {
 /// # Errors
 /// Those of [`train`] and of the search.
 pub fn tune(job: &Job<'_>) -> Result<Outcome> {
-    job.check()?;
-    let _lock = Lock::take(job.folder)?;
-    let Some(budget) = job.recipe.budget else {
-        return train_in(job, &Limits::default()).map(|(outcome, _)| outcome);
-    };
-    let (recipe, found) = search::search_in(job, budget.0)?;
-    let final_job = Job { recipe: &recipe, ..*job };
-    let mut outcome = match finished(&final_job) {
-        Some(outcome) => outcome,
-        None => match search::finished_trial(job, &recipe, &found) {
-            Some((trial, outcome)) => adopt(&trial, job.folder, outcome)?,
-            None => train_in(&final_job, &Limits::default())?.0,
-        },
-    };
-    if outcome.search.is_none() {
-        outcome.search = Some(found);
-        outcome.write(job.folder)?;
-    }
-    search::remove_trials(job.folder);
-    Ok(outcome)
+    work::tune(job, &job.frame())
 }
 
-/// The finished run of this very job in its folder.
-fn finished(job: &Job<'_>) -> Option<Outcome> {
-    let outcome = Outcome::read(job.folder)?;
-    let whole = job.folder.join(MODEL_FOLDER).join(sprat_model::MANIFEST).exists();
-    (whole && outcome.run == job.digest()).then_some(outcome)
-}
-
-/// Moves a trial's classifier to where the final run's would be.
-fn adopt(trial: &Path, folder: &Path, outcome: Outcome) -> Result<Outcome> {
-    replace_folder(&trial.join(MODEL_FOLDER), &folder.join(MODEL_FOLDER))?;
-    outcome.write(folder)?;
-    Ok(outcome)
-}
-
-/// Puts a folder in the place of another.
-fn replace_folder(from: &Path, to: &Path) -> Result<()> {
-    let moved = (|| {
-        if to.exists() {
-            std::fs::remove_dir_all(to)?;
+impl Job<'_> {
+    pub(crate) fn frame(&self) -> Frame<'_> {
+        Frame {
+            recipe: self.recipe,
+            folder: self.folder,
+            cache: self.cache.unwrap_or(self.folder),
+            progress: self.progress,
         }
-        std::fs::rename(from, to)
-    })();
-    moved.map_err(|error| Error::io(&STORAGE, "put the classifier in its place", to, &error))
+    }
 }
 
-/// [`train`] in a folder whose lock is held.
-pub(crate) fn train_in(job: &Job<'_>, limits: &Limits) -> Result<(Outcome, bool)> {
-    if let Some(outcome) = finished(job) {
-        let cut = outcome.cut;
-        return Ok((outcome, cut));
-    }
-    let recipe = recipe::resolve(job.recipe);
-    let run = job.digest();
-    let checkpoints = Checkpoints::new(job.folder, run);
-    std::fs::create_dir_all(job.folder)
-        .map_err(|error| Error::io(&STORAGE, "make the run folder", job.folder, &error))?;
-    // From here on the folder belongs to this run; the record of an earlier one would lie.
-    checkpoints.claim()?;
-    let _ = std::fs::remove_file(job.folder.join(record::FILE));
+impl Work for Job<'_> {
+    type Measure = Metrics;
+    type Record = Outcome;
 
-    let prepared = encoder::prepare(job, &recipe)?;
-    let mut notes = prepared.notes();
-    let frozen_head = prepared.head.metrics;
-    let mut tuned = Tuned::new(job, &recipe, prepared)?;
-    let fitted = match recipe.method {
-        sprat_task::settings::Method::Head => fit::Fitted::nothing(frozen_head),
-        _ => {
-            let (lengths, gold) = (tuned.lengths(), tuned.gold());
-            let plan = fit::Plan {
-                recipe: &recipe,
-                rate: recipe.learning_rate.unwrap_or_default(),
-                lengths: &lengths,
-                gold: &gold,
-                classes: job.labels.len(),
-                checkpoints: &checkpoints,
-                progress: job.progress,
-                interrupt: job.interrupt,
-                seconds: limits.seconds,
-            };
-            fit::fit(&mut tuned, &plan, &mut notes)?
-        }
-    };
-    let (trainable, total) = tuned.parameters_count();
-    let fresh = job.folder.join(format!("{MODEL_FOLDER}.new"));
-    if fresh.exists() {
-        std::fs::remove_dir_all(&fresh)
-            .map_err(|error| Error::io(&STORAGE, "clear the folder", &fresh, &error))?;
+    fn check(&self) -> Result<()> {
+        Job::check(self)
     }
-    let validation = tuned.finish(job, &fresh)?;
-    replace_folder(&fresh, &job.folder.join(MODEL_FOLDER))?;
-    let Best { step: best_step, .. } = fitted.best;
-    let outcome = Outcome {
-        schema: record::SCHEMA.to_owned(),
-        run,
-        base: job.base_model.clone(),
-        train_data: recipe::data_digest(job.train, job.labels),
-        valid_data: recipe::data_digest(job.valid, job.labels),
-        train_examples: job.train.len(),
-        valid_examples: job.valid.len(),
-        labels: job.labels.to_vec(),
-        trainable_parameters: trainable,
-        total_parameters: total,
-        steps: fitted.steps,
-        planned_steps: fitted.planned,
-        best_step,
-        validation,
-        frozen_head,
-        temperature: validation.temperature,
-        history: fitted.history,
-        seconds: fitted.seconds,
-        peak_memory_bytes: memory::peak(),
-        search: None,
-        cut: fitted.cut,
-        notes,
-        recipe,
-    };
-    outcome.write(job.folder)?;
-    checkpoints.remove();
-    Ok((outcome, fitted.cut))
+
+    fn digest(&self, recipe: &Recipe) -> Digest {
+        Job { recipe, ..*self }.digest()
+    }
+
+    fn is_model(&self, folder: &Path) -> bool {
+        folder.join(sprat_model::MANIFEST).exists()
+    }
+
+    fn run(&self, frame: &Frame<'_>, prepared: &Prepared<'_>) -> Result<Outcome> {
+        let Frame { folder, cache, .. } = *frame;
+        let job = &Job { recipe: frame.recipe, folder, cache: Some(cache), ..*self };
+        let recipe = recipe::resolve(job.recipe);
+        let begun = encoder::prepare(job, &recipe)?;
+        let mut notes = begun.notes();
+        let frozen_head = begun.head.metrics;
+        let mut tuned = Tuned::new(job, &recipe, begun)?;
+        let fitted = match recipe.method {
+            sprat_task::settings::Method::Head => fit::Fitted::nothing(frozen_head),
+            _ => {
+                let lengths = tuned.lengths();
+                let plan = fit::Plan {
+                    recipe: &recipe,
+                    rate: recipe.learning_rate.unwrap_or_default(),
+                    lengths: &lengths,
+                    validated: job.valid.len(),
+                    checkpoints: prepared.checkpoints,
+                    progress: job.progress,
+                    interrupt: job.interrupt,
+                    seconds: prepared.limits.seconds,
+                };
+                fit::fit(&mut tuned, &plan, &mut notes)?
+            }
+        };
+        let (trainable, total) = tuned.parameters_count();
+        let validation = tuned.finish(job, prepared.model)?;
+        let Best { step: best_step, .. } = fitted.best;
+        Ok(Outcome {
+            schema: record::SCHEMA.to_owned(),
+            run: prepared.run,
+            base: job.base_model.clone(),
+            train_data: recipe::data_digest(job.train, job.labels),
+            valid_data: recipe::data_digest(job.valid, job.labels),
+            train_examples: job.train.len(),
+            valid_examples: job.valid.len(),
+            labels: job.labels.to_vec(),
+            trainable_parameters: trainable,
+            total_parameters: total,
+            steps: fitted.steps,
+            planned_steps: fitted.planned,
+            best_step,
+            validation,
+            frozen_head,
+            temperature: validation.temperature,
+            history: fitted.history,
+            seconds: fitted.seconds,
+            peak_memory_bytes: memory::peak(),
+            search: None,
+            cut: fitted.cut,
+            notes,
+            recipe,
+        })
+    }
 }

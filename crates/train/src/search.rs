@@ -1,10 +1,13 @@
 //! The search for a learning rate and a rank, within a budget of time.
 
 use crate::codes::{DIVERGED, SEARCH, STORAGE};
+use crate::learner::Measure;
+use crate::metrics::Metrics;
 use crate::recipe::{Recipe, digest};
-use crate::record::Outcome;
-use crate::run::{Job, Limits, train_in};
+use crate::record::{self, Record};
+use crate::run::Job;
 use crate::strategy::{self, Settings, Trial};
+use crate::work::{Frame, Limits, Work, train_in};
 use serde::{Deserialize, Serialize};
 use sprat_task::{Digest, Error, Result};
 use std::path::{Path, PathBuf};
@@ -17,13 +20,13 @@ const TRIALS: &str = "trials";
 /// machine; the settings chosen are therefore part of the record, and reproducing a run trains
 /// with them instead of searching again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Found {
+pub struct Found<M = Metrics> {
     /// The digest of the run that the search began from: recipe, data, base model.
     pub run: Digest,
     /// Seconds that the search was given.
     pub budget_seconds: f64,
     /// Every trial, in order.
-    pub trials: Vec<Trial>,
+    pub trials: Vec<Trial<M>>,
     /// The learning rate and rank for the final run; `None` while the search goes on.
     pub chosen: Option<Settings>,
     /// Whether the budget ended the search before its plan was done.
@@ -40,13 +43,17 @@ pub struct Found {
 pub fn search(job: &Job<'_>, budget: Duration) -> Result<(Recipe, Found)> {
     job.check()?;
     let _lock = crate::lock::Lock::take(job.folder)?;
-    search_in(job, budget)
+    search_in(job, &job.frame(), budget)
 }
 
 /// [`search`] in a folder whose lock is held.
-pub(crate) fn search_in(job: &Job<'_>, budget: Duration) -> Result<(Recipe, Found)> {
-    let run = job.digest();
-    let path = job.folder.join(FILE);
+pub(crate) fn search_in<W: Work>(
+    work: &W,
+    frame: &Frame<'_>,
+    budget: Duration,
+) -> Result<(Recipe, Found<W::Measure>)> {
+    let run = work.digest(frame.recipe);
+    let path = frame.folder.join(FILE);
     let kept = std::fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
     let fresh = || Found {
         run,
@@ -56,39 +63,44 @@ pub(crate) fn search_in(job: &Job<'_>, budget: Duration) -> Result<(Recipe, Foun
         cut: false,
     };
     // The record of another search, or a torn one, is of no use to this one.
-    let mut found = kept.filter(|kept: &Found| kept.run == run).unwrap_or_else(fresh);
+    let mut found = kept.filter(|kept: &Found<W::Measure>| kept.run == run).unwrap_or_else(fresh);
     if found.chosen.is_none() || found.budget_seconds != budget.as_secs_f64() {
         found.budget_seconds = budget.as_secs_f64();
-        continue_search(job, &mut found, &path)?;
+        continue_search(work, frame, &mut found, &path)?;
     }
     let chosen = found.chosen.map(|settings| Recipe {
         // The final run has the recipe's length, whatever the length of the best trial.
-        epochs: job.recipe.epochs,
-        ..strategy::with(job.recipe, &settings)
+        epochs: frame.recipe.epochs,
+        ..strategy::with(frame.recipe, &settings)
     });
-    Ok((chosen.unwrap_or_else(|| job.recipe.clone()), found))
+    Ok((chosen.unwrap_or_else(|| frame.recipe.clone()), found))
 }
 
-fn continue_search(job: &Job<'_>, found: &mut Found, path: &Path) -> Result<()> {
+fn continue_search<W: Work>(
+    work: &W,
+    frame: &Frame<'_>,
+    found: &mut Found<W::Measure>,
+    path: &Path,
+) -> Result<()> {
     found.cut = false;
-    while let Some(settings) = strategy::next(job.recipe, &found.trials) {
+    while let Some(settings) = strategy::next(frame.recipe, &found.trials) {
         let spent: f64 = found.trials.iter().map(|trial| trial.seconds).sum();
         let left = found.budget_seconds - spent;
         if !found.trials.is_empty() && left < expected(&settings, &found.trials) * WORTHWHILE {
             found.cut = true;
             break;
         }
-        job.progress.note(&format!(
+        frame.progress.note(&format!(
             "trial {}: learning rate {:.1e}, rank {}",
             found.trials.len() + 1,
             settings.learning_rate,
             settings.rank
         ));
-        let trial = run_trial(job, settings, left.max(0.0))?;
+        let trial = run_trial(work, frame, settings, left.max(0.0))?;
         found.trials.push(trial);
         save(found, path)?;
     }
-    found.chosen = strategy::chosen(job.recipe, &found.trials).map(|trial| trial.settings);
+    found.chosen = strategy::chosen(frame.recipe, &found.trials).map(|trial| trial.settings);
     if found.chosen.is_none() && !found.trials.is_empty() {
         let why = format!("{} trials diverged", found.trials.len());
         return Err(Error::new(&SEARCH, "the search found no settings that work").why(why));
@@ -100,7 +112,7 @@ fn continue_search(job: &Job<'_>, found: &mut Found, path: &Path) -> Result<()> 
 const WORTHWHILE: f64 = 0.7;
 
 /// How long a trial will take, from the seconds an epoch of the others took.
-fn expected(settings: &Settings, trials: &[Trial]) -> f64 {
+fn expected<M>(settings: &Settings, trials: &[Trial<M>]) -> f64 {
     let (seconds, epochs) = trials
         .iter()
         .filter(|trial| !trial.cut && trial.metrics.is_some())
@@ -108,17 +120,22 @@ fn expected(settings: &Settings, trials: &[Trial]) -> f64 {
     if epochs > 0.0 { seconds / epochs * settings.epochs } else { 0.0 }
 }
 
-fn run_trial(job: &Job<'_>, settings: Settings, seconds: f64) -> Result<Trial> {
-    let recipe = strategy::with(job.recipe, &settings);
-    let folder = trial_folder(job.folder, &recipe);
+fn run_trial<W: Work>(
+    work: &W,
+    frame: &Frame<'_>,
+    settings: Settings,
+    seconds: f64,
+) -> Result<Trial<W::Measure>> {
+    let recipe = strategy::with(frame.recipe, &settings);
+    let folder = trial_folder(frame.folder, &recipe);
     let began = Instant::now();
-    let cache = job.cache.unwrap_or(job.folder);
-    let trial_job = Job { recipe: &recipe, folder: &folder, cache: Some(cache), ..*job };
-    match train_in(&trial_job, &Limits { seconds: Some(seconds) }) {
-        Ok((outcome, cut)) => {
-            // A trial that a kill cut in two has its earlier part in the outcome only.
-            let seconds = outcome.seconds.max(began.elapsed().as_secs_f64());
-            Ok(Trial { settings, metrics: Some(outcome.validation), seconds, cut })
+    let trial = Frame { recipe: &recipe, folder: &folder, ..*frame };
+    match train_in(work, &trial, &Limits { seconds: Some(seconds) }) {
+        Ok(record) => {
+            // A trial that a kill cut in two has its earlier part in the record only.
+            let seconds = record.seconds().max(began.elapsed().as_secs_f64());
+            let (metrics, cut) = (Some(record.validation()), record.cut());
+            Ok(Trial { settings, metrics, seconds, cut })
         }
         Err(error) if error.code() == &DIVERGED => {
             let seconds = began.elapsed().as_secs_f64();
@@ -134,12 +151,13 @@ fn trial_folder(folder: &Path, recipe: &Recipe) -> PathBuf {
 
 /// The finished run of a trial that had the whole length of `recipe`: the final run would only
 /// repeat it.
-pub(crate) fn finished_trial(
-    job: &Job<'_>,
-    recipe: &Recipe,
-    found: &Found,
-) -> Option<(PathBuf, Outcome)> {
-    let whole = |trial: &&Trial| {
+pub(crate) fn finished_trial<W: Work>(
+    work: &W,
+    frame: &Frame<'_>,
+    found: &Found<W::Measure>,
+) -> Option<(PathBuf, W::Record)> {
+    let recipe = frame.recipe;
+    let whole = |trial: &&Trial<W::Measure>| {
         let settings = trial.settings;
         !trial.cut
             && settings.epochs == recipe.epochs
@@ -147,9 +165,9 @@ pub(crate) fn finished_trial(
             && settings.rank == recipe.rank
     };
     found.trials.iter().find(whole)?;
-    let folder = trial_folder(job.folder, recipe);
-    let outcome = Outcome::read(&folder)?;
-    (outcome.run == Job { recipe, ..*job }.digest()).then_some((folder, outcome))
+    let folder = trial_folder(frame.folder, recipe);
+    let record: W::Record = record::read(&folder)?;
+    (record.run() == work.digest(recipe)).then_some((folder, record))
 }
 
 /// Removes the trials' folders; their results stay in the record.
@@ -158,7 +176,7 @@ pub(crate) fn remove_trials(folder: &Path) {
     let _ = std::fs::remove_dir_all(folder.join(TRIALS));
 }
 
-fn save(found: &Found, path: &Path) -> Result<()> {
+fn save<M: Measure>(found: &Found<M>, path: &Path) -> Result<()> {
     let text = serde_json::to_vec_pretty(found).map_err(std::io::Error::from);
     text.and_then(|text| sprat_task::write::bytes(path, &text))
         .map_err(|error| Error::io(&STORAGE, "keep the trials of the search", path, &error))

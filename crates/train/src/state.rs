@@ -3,7 +3,7 @@
 use crate::codes::{CHECKPOINT, OTHER_RUN, STORAGE};
 use crate::container::{self, Array, Unreadable};
 use crate::history::{Best, Point};
-use crate::learner::Learner;
+use crate::learner::{Learner, Measure};
 use serde::{Deserialize, Serialize};
 use sprat_nn::AdamWState;
 use sprat_task::{Digest, Error, Result};
@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 /// Batches and dropout masks are functions of the seed and the step, so the step is the position
 /// of every random stream.
 #[derive(Debug)]
-pub(crate) struct State {
-    pub(crate) counters: Counters,
+pub(crate) struct State<M> {
+    pub(crate) counters: Counters<M>,
     /// AdamW's state, one per parameter.
     pub(crate) adam: Vec<AdamWState>,
     /// The parameters' values at the best validation.
@@ -22,16 +22,16 @@ pub(crate) struct State {
 }
 
 /// The state's scalars.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Counters {
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Counters<M> {
     /// Steps done.
     pub(crate) step: u64,
     /// Sum and count of the training losses since the last record.
     pub(crate) loss: (f64, u64),
     /// Validations since the best one.
     pub(crate) worse: usize,
-    pub(crate) best: Option<Best>,
-    pub(crate) history: Vec<Point>,
+    pub(crate) best: Option<Best<M>>,
+    pub(crate) history: Vec<Point<M>>,
     /// Seconds of training, interruptions not counted.
     pub(crate) seconds: f64,
     /// No step follows: the steps are done or patience ran out.
@@ -41,21 +41,42 @@ pub(crate) struct Counters {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Header {
+struct Header<M> {
     /// What is trained, on what, how: a checkpoint continues this run and no other.
     run: Digest,
-    counters: Counters,
+    counters: Counters<M>,
 }
 
-impl State {
+/// The part of a header that tells whose checkpoint it is.
+#[derive(Deserialize)]
+struct Owner {
+    run: Digest,
+}
+
+impl<M> Counters<M> {
+    fn new() -> Self {
+        Counters {
+            step: 0,
+            loss: (0.0, 0),
+            worse: 0,
+            best: None,
+            history: Vec::new(),
+            seconds: 0.0,
+            over: false,
+            cut: false,
+        }
+    }
+}
+
+impl<M: Measure> State<M> {
     /// The state before the first step of a model.
-    pub(crate) fn new(learner: &mut dyn Learner) -> Self {
+    pub(crate) fn new(learner: &mut dyn Learner<Measure = M>) -> Self {
         let (mut adam, mut best) = (Vec::new(), Vec::new());
         learner.parameters(&mut |parameter| {
             adam.push(AdamWState::new(&[parameter.value.len()]));
             best.push(parameter.value.to_vec());
         });
-        State { counters: Counters::default(), adam, best }
+        State { counters: Counters::new(), adam, best }
     }
 }
 
@@ -85,7 +106,7 @@ impl Checkpoints {
     pub(crate) fn claim(&self) -> Result<()> {
         for path in [&self.newest, &self.previous] {
             let header = container::read_header(path).ok();
-            let header = header.and_then(|header| serde_json::from_value::<Header>(header).ok());
+            let header = header.and_then(|header| serde_json::from_value::<Owner>(header).ok());
             if header.is_some_and(|header| header.run != self.run) {
                 return Err(other_run(path));
             }
@@ -97,7 +118,11 @@ impl Checkpoints {
     ///
     /// # Errors
     /// `STORAGE`.
-    pub(crate) fn save(&self, state: &State, learner: &mut dyn Learner) -> Result<()> {
+    pub(crate) fn save<M: Measure>(
+        &self,
+        state: &State<M>,
+        learner: &mut dyn Learner<Measure = M>,
+    ) -> Result<()> {
         let fail = |path: &Path| {
             let path = path.to_path_buf();
             move |error: std::io::Error| Error::io(&STORAGE, "write the checkpoint", &path, &error)
@@ -137,11 +162,11 @@ impl Checkpoints {
     /// # Errors
     /// `OTHER_RUN` for a checkpoint of another run, `CHECKPOINT` when all that exist are damaged
     /// or of a newer version.
-    pub(crate) fn load(
+    pub(crate) fn load<M: Measure>(
         &self,
-        learner: &mut dyn Learner,
+        learner: &mut dyn Learner<Measure = M>,
         notes: &mut Vec<String>,
-    ) -> Result<Option<State>> {
+    ) -> Result<Option<State<M>>> {
         let mut trouble = None;
         for path in [&self.newest, &self.previous] {
             let why = match container::read(path) {
@@ -186,12 +211,12 @@ impl Checkpoints {
         let _ = std::fs::remove_file(&self.previous);
     }
 
-    fn accept(
+    fn accept<M: Measure>(
         &self,
         content: container::Content,
-        learner: &mut dyn Learner,
-    ) -> Result<State, Rejected> {
-        let header: Header = serde_json::from_value(content.header)
+        learner: &mut dyn Learner<Measure = M>,
+    ) -> Result<State<M>, Rejected> {
+        let header: Header<M> = serde_json::from_value(content.header)
             .map_err(|error| Rejected::Damaged(error.to_string()))?;
         if header.run != self.run {
             return Err(Rejected::OtherRun);

@@ -1,6 +1,7 @@
 //! Which settings the search tries next: a pure function of the recipe and the trials so far, so
 //! that a search that was killed goes on exactly where it stood.
 
+use crate::learner::Measure;
 use crate::metrics::Metrics;
 use crate::recipe::{Recipe, resolve};
 use serde::{Deserialize, Serialize};
@@ -19,11 +20,11 @@ pub struct Settings {
 
 /// A trial that has ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Trial {
+pub struct Trial<M = Metrics> {
     /// What was tried.
     pub settings: Settings,
     /// The best validation of the trial; `None` if it diverged.
-    pub metrics: Option<Metrics>,
+    pub metrics: Option<M>,
     /// How long it took.
     pub seconds: f64,
     /// Whether the budget ended it before its steps or patience did.
@@ -53,7 +54,7 @@ pub(crate) fn with(recipe: &Recipe, settings: &Settings) -> Recipe {
 /// direction of the best; short trials of half and twice the rank at the best rate; the best two
 /// settings at full length. The rate comes first because it matters most (Hu et al. 2021 and
 /// Biderman et al. 2024, arXiv:2405.09673, find quality flat in the rank and steep in the rate).
-pub(crate) fn next(recipe: &Recipe, trials: &[Trial]) -> Option<Settings> {
+pub(crate) fn next<M: Measure>(recipe: &Recipe, trials: &[Trial<M>]) -> Option<Settings> {
     let recipe = resolve(recipe);
     if recipe.method == Method::Head {
         // The head's only free setting, its regularization, is chosen by every run itself.
@@ -69,10 +70,10 @@ pub(crate) fn next(recipe: &Recipe, trials: &[Trial]) -> Option<Settings> {
     if let Some(open) = first.into_iter().find(|settings| !tried(settings)) {
         return Some(open);
     }
-    let rates: Vec<&Trial> =
+    let rates: Vec<&Trial<M>> =
         trials.iter().filter(|trial| same(&trial.settings, short, recipe.rank)).collect();
     let best = best(rates.iter().copied())?.settings.learning_rate;
-    let rate = |trial: &Trial| trial.settings.learning_rate;
+    let rate = |trial: &Trial<M>| trial.settings.learning_rate;
     if rates.len() < first.len() + FOLLOW {
         if rates.iter().all(|trial| rate(trial) <= best) {
             return Some(at(best * FACTOR, recipe.rank));
@@ -91,7 +92,7 @@ pub(crate) fn next(recipe: &Recipe, trials: &[Trial]) -> Option<Settings> {
     if short == full {
         return None;
     }
-    let mut short_ones: Vec<&Trial> =
+    let mut short_ones: Vec<&Trial<M>> =
         trials.iter().filter(|t| t.settings.epochs == short).collect();
     short_ones.retain(|trial| trial.metrics.is_some());
     short_ones.sort_by(|a, b| order(a, b));
@@ -101,8 +102,11 @@ pub(crate) fn next(recipe: &Recipe, trials: &[Trial]) -> Option<Settings> {
 }
 
 /// The settings that won: the best full-length trial, or without one the best short trial.
-pub(crate) fn chosen<'a>(recipe: &Recipe, trials: &'a [Trial]) -> Option<&'a Trial> {
-    let full = |trial: &&Trial| trial.settings.epochs == recipe.epochs && !trial.cut;
+pub(crate) fn chosen<'a, M: Measure>(
+    recipe: &Recipe,
+    trials: &'a [Trial<M>],
+) -> Option<&'a Trial<M>> {
+    let full = |trial: &&Trial<M>| trial.settings.epochs == recipe.epochs && !trial.cut;
     best(trials.iter().filter(full)).or_else(|| best(trials.iter()))
 }
 
@@ -110,13 +114,13 @@ fn same(settings: &Settings, epochs: f64, rank: usize) -> bool {
     settings.epochs == epochs && settings.rank == rank
 }
 
-fn best<'a>(trials: impl Iterator<Item = &'a Trial>) -> Option<&'a Trial> {
+fn best<'a, M: Measure + 'a>(trials: impl Iterator<Item = &'a Trial<M>>) -> Option<&'a Trial<M>> {
     trials.filter(|trial| trial.metrics.is_some()).min_by(|a, b| order(a, b))
 }
 
 /// Better trials first; the earlier of equals, since sorting and `min_by` are stable.
-fn order(a: &Trial, b: &Trial) -> std::cmp::Ordering {
-    let score = |trial: &Trial| trial.metrics.map_or(f64::INFINITY, |found| found.brier);
+fn order<M: Measure>(a: &Trial<M>, b: &Trial<M>) -> std::cmp::Ordering {
+    let score = |trial: &Trial<M>| trial.metrics.map_or(f64::INFINITY, |found| found.score());
     score(a).total_cmp(&score(b))
 }
 
@@ -176,7 +180,8 @@ mod tests {
 
     #[test]
     fn a_head_has_nothing_to_search() {
-        assert_eq!(next(&Recipe { method: Method::Head, ..Recipe::default() }, &[]), None);
+        let head = Recipe { method: Method::Head, ..Recipe::default() };
+        assert_eq!(next::<Metrics>(&head, &[]), None);
     }
 
     #[test]

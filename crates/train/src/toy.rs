@@ -2,6 +2,7 @@
 //! written out, with dropout on its inputs.
 
 use crate::learner::{Learner, Parameter};
+use crate::metrics::Metrics;
 use rand::Rng;
 use sprat_task::{Result, random::stream};
 
@@ -66,6 +67,8 @@ impl Toy {
 }
 
 impl Learner for Toy {
+    type Measure = Metrics;
+
     fn gradients(&mut self, rows: &[usize], step: u64) -> Result<f64> {
         std::thread::sleep(self.pause);
         let mut random = stream(self.seed, &format!("toy/dropout/{step}"));
@@ -106,7 +109,8 @@ impl Learner for Toy {
 
     fn updated(&mut self) {}
 
-    fn validate(&mut self) -> Result<Vec<f32>> {
-        Ok(self.valid.iter().flat_map(|(x, _)| self.logits(x)).collect())
+    fn validate(&mut self) -> Result<Metrics> {
+        let logits: Vec<f32> = self.valid.iter().flat_map(|(x, _)| self.logits(x)).collect();
+        Ok(Metrics::of(&logits, &self.gold(), CLASSES))
     }
 }

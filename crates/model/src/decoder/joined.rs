@@ -1,6 +1,7 @@
 //! A linear layer whose outputs are computed by one matrix, or by several of different formats.
 
-use sprat_nn::{Linear, Mat};
+use crate::weights::LinearWeights;
+use sprat_nn::{Format, Linear, Mat};
 
 /// Linear layers over the same inputs, their outputs side by side.
 #[derive(Debug)]
@@ -29,6 +30,46 @@ impl Joined {
                 row[column..column + width].copy_from_slice(part.row(i));
             }
             column += width;
+        }
+    }
+
+    /// `dx = dy·W`: `[tokens, outputs]` to `[tokens, inputs]`; `part` is memory to reuse.
+    pub(crate) fn backward_input_into(&self, dy: &Mat, dx: &mut Mat, part: &mut Mat) {
+        if let [only] = &self.parts[..] {
+            return only.backward_input_into(dy, false, dx);
+        }
+        let mut column = 0;
+        for (at, linear) in self.parts.iter().enumerate() {
+            let width = linear.outputs();
+            part.reshape(dy.rows, width);
+            for (i, row) in part.data.chunks_exact_mut(width).enumerate() {
+                row.copy_from_slice(&dy.row(i)[column..column + width]);
+            }
+            linear.backward_input_into(part, at > 0, dx);
+            column += width;
+        }
+    }
+
+    /// Whether all of it is in this format.
+    pub(crate) fn is(&self, format: Format) -> bool {
+        self.parts.iter().all(|part| part.format() == format)
+    }
+
+    /// The weight `[outputs, inputs]` as it is multiplied, and the bias, empty where there is none.
+    pub(crate) fn weights(&self) -> LinearWeights {
+        let inputs = self.parts.first().map_or(0, Linear::inputs);
+        let (mut data, mut bias) = (Vec::with_capacity(self.outputs * inputs), Vec::new());
+        for part in &self.parts {
+            data.extend(part.weight().data);
+            bias.extend(part.bias().unwrap_or_default());
+        }
+        LinearWeights { weight: Mat::new(self.outputs, inputs, data), bias }
+    }
+
+    /// Replaces weight and bias, which keep their shapes.
+    pub(crate) fn set(&mut self, weight: &Mat, bias: Option<&[f32]>) {
+        if let [only] = &mut self.parts[..] {
+            only.set(weight, bias);
         }
     }
 

@@ -12,15 +12,15 @@ use sprat_task::Result;
 /// A layer, packed for computing.
 #[derive(Debug)]
 pub(crate) struct Layer {
-    attention_norm: RmsNorm,
+    pub(crate) attention_norm: RmsNorm,
     qkv: Joined,
-    head_norms: Option<[RmsNorm; 2]>,
+    pub(crate) head_norms: Option<[RmsNorm; 2]>,
     attention_output: Joined,
-    attention_post_norm: Option<RmsNorm>,
-    feed_forward_norm: RmsNorm,
+    pub(crate) attention_post_norm: Option<RmsNorm>,
+    pub(crate) feed_forward_norm: RmsNorm,
     gate_up: Joined,
     down: Joined,
-    feed_forward_post_norm: Option<RmsNorm>,
+    pub(crate) feed_forward_post_norm: Option<RmsNorm>,
 }
 
 /// Memory that the layers of one forward pass share.
@@ -121,6 +121,36 @@ impl Layer {
             Slot::GateUp => &self.gate_up,
             Slot::Down => &self.down,
         }
+    }
+
+    /// The product of a slot, to change.
+    pub(crate) fn linear_mut(&mut self, slot: Slot) -> &mut Joined {
+        match slot {
+            Slot::Qkv => &mut self.qkv,
+            Slot::AttentionOutput => &mut self.attention_output,
+            Slot::GateUp => &mut self.gate_up,
+            Slot::Down => &mut self.down,
+        }
+    }
+
+    /// The norms that the layer has, in the order in which they are computed.
+    pub(crate) fn norms(&self) -> Vec<&RmsNorm> {
+        let mut all = vec![&self.attention_norm];
+        all.extend(self.head_norms.iter().flatten());
+        all.extend(&self.attention_post_norm);
+        all.push(&self.feed_forward_norm);
+        all.extend(&self.feed_forward_post_norm);
+        all
+    }
+
+    /// [`Self::norms`], to change.
+    pub(crate) fn norms_mut(&mut self) -> Vec<&mut RmsNorm> {
+        let mut all = vec![&mut self.attention_norm];
+        all.extend(self.head_norms.iter_mut().flatten());
+        all.extend(&mut self.attention_post_norm);
+        all.push(&mut self.feed_forward_norm);
+        all.extend(&mut self.feed_forward_post_norm);
+        all
     }
 
     /// Bytes that the weights take in memory.

@@ -56,19 +56,36 @@ pub fn merge_adapter(
     let name = |layer, part: Projection| format!("{}.weight", source.name(layer, part.role()));
     let pairs: HashMap<String, _> =
         adapter.pairs.iter().map(|pair| (name(pair.layer, pair.part), pair)).collect();
+    rewrite(&weights, format, folder, |name, values| {
+        if let Some(pair) = pairs.get(name) {
+            let lora = Lora { a: pair.a.clone(), b: pair.b.clone(), scale: adapter.scale };
+            let delta = lora.delta();
+            if values.len() != delta.data.len() {
+                let what = format!("tensor `{name}` has another shape than the adapter's");
+                return Err(Error::new(&codes::SHAPE, what).file(base));
+            }
+            values.iter_mut().zip(&delta.data).for_each(|(w, d)| *w += d);
+        }
+        Ok(true)
+    })?;
+    copy_decoder_files(base, folder)
+}
+
+/// Writes weights as one file, each tensor as `change` leaves it; one for which it gives `false`
+/// is left out.
+pub(crate) fn rewrite(
+    weights: &Weights,
+    format: Format,
+    folder: &Path,
+    change: impl Fn(&str, &mut Vec<f32>) -> Result<bool>,
+) -> Result<()> {
     let mut writer = TensorWriter::new();
     for name in weights.names() {
         let tensor = weights.tensor(&name)?;
         let shape = tensor.shape().to_vec();
         let mut values = tensor.f32(&shape)?;
-        if let Some(pair) = pairs.get(&name) {
-            let lora = Lora { a: pair.a.clone(), b: pair.b.clone(), scale: adapter.scale };
-            let delta = lora.delta();
-            if shape != [delta.rows, delta.cols] {
-                let what = format!("tensor `{name}` is {shape:?}, the adapter's another");
-                return Err(Error::new(&codes::SHAPE, what).file(base));
-            }
-            values.iter_mut().zip(&delta.data).for_each(|(w, d)| *w += d);
+        if !change(&name, &mut values)? {
+            continue;
         }
         let data = match format {
             Format::Bf16 => TensorData::Bf16(values.into()),
@@ -76,6 +93,5 @@ pub fn merge_adapter(
         };
         writer.add(&name, &shape, data)?;
     }
-    writer.write(&folder.join("model.safetensors"))?;
-    copy_decoder_files(base, folder)
+    writer.write(&folder.join("model.safetensors")).map(|_| ())
 }

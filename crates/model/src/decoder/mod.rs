@@ -2,22 +2,34 @@
 
 mod adapter;
 mod adapter_gguf;
+mod batch;
 mod config;
 mod family;
 mod gguf;
+mod gradients;
 mod joined;
 mod layer;
+mod learner;
 mod merge;
 mod names;
+mod output;
 mod projection;
 mod rope;
+mod save;
 mod source;
+pub mod tiny;
+mod training;
+mod weights;
 
 pub use adapter::DecoderAdapter;
 pub use adapter_gguf::write_gguf_adapter;
+pub use batch::{TokenBatch, TokenExample};
 pub use config::{DecoderConfig, LayerKind, ProjectionBiases};
 pub use family::{Biases, DecoderFamily, Windows};
+pub use gradients::DecoderGradients;
+pub use learner::{DecoderLearner, DecoderTuning, Memory};
 pub use merge::{copy_decoder_files, merge_adapter};
+pub use output::TokenSum;
 pub use projection::Projection;
 pub use rope::{RopeConfig, RopeScaling};
 
@@ -28,7 +40,7 @@ use joined::Joined;
 use layer::{Buffers, Layer, Place};
 use names::Role;
 use source::{Folder, Source};
-use sprat_nn::{Activation, Embedding, Format, Mat, PAGE, PagedCache, RmsNorm, Rotary, Span};
+use sprat_nn::{Embedding, Format, Mat, PAGE, PagedCache, RmsNorm, Rotary, Span};
 use sprat_task::Result;
 use std::path::Path;
 
@@ -139,19 +151,11 @@ impl Decoder {
     /// adapter is for a decoder of another shape.
     pub fn forward(&self, step: &Step<'_>, cache: &mut PagedCache) -> Mat {
         let states = self.states(step, cache);
-        let mut chosen = Mat::zeros(step.wanted.len(), states.cols);
-        for (to, &from) in step.wanted.iter().enumerate() {
-            chosen.row_mut(to).copy_from_slice(states.row(from));
-        }
-        let (mut normed, mut logits, mut part) = (Mat::default(), Mat::default(), Mat::default());
+        let chosen = output::chosen(&states, step.wanted);
+        let (mut normed, mut memory) = (Mat::default(), (Mat::default(), Mat::default()));
         self.norm.forward_into(&chosen, &mut normed);
-        self.output.forward_into(&normed, &mut logits, &mut part);
-        if let Some(cap) = self.config.logit_cap {
-            logits.data.iter_mut().for_each(|x| *x /= cap);
-            Activation::Tanh.apply(&mut logits.data);
-            logits.data.iter_mut().for_each(|x| *x *= cap);
-        }
-        logits
+        self.logits(&normed, &mut memory);
+        memory.0
     }
 
     /// The states after the last layer, before the output's norm, `[tokens, hidden]`.

@@ -47,6 +47,14 @@ impl<'a> Folder<'a> {
         Folder { weights, config, prefix, format }
     }
 
+    /// What the file calls the tensor that stands under `name` in a model of the usual layout.
+    pub(crate) fn place(&self, name: &str) -> String {
+        match name.strip_prefix("model.") {
+            Some(inner) => format!("{}{inner}", self.prefix),
+            None => format!("{}.weight", self.name(0, Role::Output)),
+        }
+    }
+
     /// What the file calls a tensor, without `.weight`.
     pub(crate) fn name(&self, layer: usize, role: Role) -> String {
         let name = names::hugging_face(self.config.family, role, layer);

@@ -1,11 +1,13 @@
 //! Tiny decoders of every family, with weights from a formula.
 
 use crate::formula::fill;
+use rand::Rng;
 use serde_json::Value;
 use sprat_model::decoder::{DecoderConfig, Projection};
 use sprat_model::files::{TensorData, TensorWriter};
 use sprat_model::{Adaptable, Adapter, LoraPair};
 use sprat_nn::Mat;
+use sprat_task::random::stream;
 use std::path::Path;
 
 /// The golden file of the decoders.
@@ -14,8 +16,21 @@ pub(crate) fn golden() -> Value {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// Writes the model folder of a family.
+/// Writes the model folder of a family, its weights from the formula.
 pub(crate) fn write(family: &Value, folder: &Path) {
+    write_with(family, folder, fill);
+}
+
+/// Writes the model folder of a family with random weights.
+pub(crate) fn write_random(family: &Value, folder: &Path) {
+    write_with(family, folder, |name, count| {
+        let mut random = stream(4, name);
+        let around = if name.contains("norm") { 1.0 } else { 0.0 };
+        (0..count).map(|_| around + 0.5 * (random.random::<f32>() - 0.5)).collect()
+    });
+}
+
+fn write_with(family: &Value, folder: &Path, fill: impl Fn(&str, usize) -> Vec<f32>) {
     let mut writer = TensorWriter::new();
     for (name, shape) in family["tensors"].as_object().unwrap() {
         let shape: Vec<usize> =

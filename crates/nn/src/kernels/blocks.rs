@@ -11,6 +11,10 @@
 //! Every element of the result is one sum over the blocks in rising order, with integer sums
 //! inside them: neither the number of rows nor the threads change its bits.
 
+mod restore;
+
+pub(crate) use restore::multiply_transposed;
+
 use super::cpu::{Level, level};
 use super::elementwise::{each_level, fma};
 use super::f32::Finish;

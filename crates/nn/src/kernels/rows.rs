@@ -222,6 +222,15 @@ each_level! {
     /// `row = softmax(scale·row)`, for a positive scale.
     softmax(row: &mut [f32], scale: f32) = softmax_body
 }
+#[inline(always)]
+fn sum_exp_body<const FMA: bool>(row: &[f32], max: f32) -> f32 {
+    fold(row, 0.0, |sum, x| sum + exp::<FMA>(x - max), |a, b| a + b)
+}
+
+each_level! {
+    /// `Σ e^(x − max)`.
+    sum_exp(row: &[f32], max: f32) -> f32 = sum_exp_body
+}
 each_level! {
     /// [`softmax`] of each row of a square of scores, over the first `i + 1` of row `i` when
     /// causal; the others become 0.
