@@ -53,6 +53,9 @@ impl Project {
                 Ok(Arc::new(self.hosted(candidate, labels)?))
             }
             _ => {
+                if let Some(writer) = self.writer(reference)? {
+                    return Ok(Arc::new(writer));
+                }
                 let what = format!("`{reference}` is a base model: it has no head that answers");
                 Err(Error::new(&codes::REFERENCE, what)
                     .help("Tune it first: `sprat tune`, or the whole path: `sprat up`."))

