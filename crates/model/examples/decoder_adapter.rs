@@ -5,13 +5,13 @@
 //!
 //! The job is JSON: `{"examples": [{"ids": […], "answer": {"start": 4, "end": 9}}, …], "steps": 5,
 //! "rate": 0.01}`. `train` writes an adapter away from zero to FOLDER/start, makes so many steps
-//! of AdamW on all examples, writes FOLDER/end, and prints the losses as a JSON array. `logits`
+//! of AdamW on all examples, writes FOLDER/end and FOLDER/end.gguf, and prints the losses as a JSON array. `logits`
 //! prints those after every token of every example, one JSON array a token.
 
 use serde::Deserialize;
 use sprat_model::decoder::{
     Decoder, DecoderAdapter, DecoderLearner, DecoderTuning, Projection, Step, TokenBatch,
-    TokenExample,
+    TokenExample, write_gguf_adapter,
 };
 use sprat_model::{BaseModel, Format, LoraSettings};
 use sprat_nn::{AdamW, AdamWState, PAGE, Span};
@@ -67,6 +67,10 @@ fn train(decoder: Decoder, base: &str, folder: &Path, job: &Job) -> Result<(), B
         learner.refresh();
     }
     learner.save(&folder.join("end"), Path::new(base), &base_model)?;
+    if let Some(adapter) = learner.adapter(&base_model) {
+        let config = learner.decoder().config();
+        write_gguf_adapter(&adapter, config, &folder.join("end.gguf"))?;
+    }
     println!("{}", serde_json::to_string(&losses)?);
     Ok(())
 }
