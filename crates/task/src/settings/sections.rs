@@ -179,7 +179,8 @@ section! {
         /// The share of an adapter's inputs that is dropped in training.
         dropout: f64 = 0.05,
         /// The layers that get adapters: `query`, `key`, `value`, `attention_output`,
-        /// `intermediate`, `output`, or `all`.
+        /// `intermediate`, `output`, or `all`; of decoders `q`, `k`, `v`, `o`, `gate`, `up`,
+        /// `down`, or `all`.
         targets: Vec<String> = vec!["all".into()],
         /// The highest learning rate; without it a rate that suits the method.
         learning_rate: Option<f64> = None,
