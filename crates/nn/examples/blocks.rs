@@ -7,13 +7,8 @@
 use sprat_nn::{BlockFormat, Format, Linear, Mat, threads};
 use std::time::{Duration, Instant};
 
-const FORMATS: [BlockFormat; 5] = [
-    BlockFormat::Q4_0,
-    BlockFormat::Q8_0,
-    BlockFormat::Q5_0,
-    BlockFormat::Q4K,
-    BlockFormat::Q6K,
-];
+const FORMATS: [BlockFormat; 5] =
+    [BlockFormat::Q4_0, BlockFormat::Q8_0, BlockFormat::Q5_0, BlockFormat::Q4K, BlockFormat::Q6K];
 
 fn main() {
     if let Some(count) = std::env::args().nth(1).and_then(|n| n.parse().ok()) {
@@ -23,7 +18,9 @@ fn main() {
     for format in FORMATS {
         for (inputs, outputs) in [(512, 1536), (1536, 512)] {
             let layers: Vec<Linear> = (0..256)
-                .map(|seed| Linear::new(matrix(outputs, inputs, seed), None, Format::Blocks(format)))
+                .map(|seed| {
+                    Linear::new(matrix(outputs, inputs, seed), None, Format::Blocks(format))
+                })
                 .take(if inputs == 512 { 256 } else { 16 })
                 .collect();
             print!("{:6} {inputs} → {outputs}", format.name());

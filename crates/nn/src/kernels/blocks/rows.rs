@@ -6,6 +6,7 @@ use super::BLOCK;
 use super::panels::Layout;
 use crate::kernels::cpu::{Level, level};
 use crate::kernels::elementwise::{each_level, fma};
+use crate::kernels::rows::join_lanes;
 use crate::threads::{SharedMut, run};
 
 /// Most rows of a panel.
@@ -87,22 +88,24 @@ fn quantize_body<const FMA: bool>(x: &[f32], row: usize, layout: Layout, panel: 
     const ROUND: f32 = 12_582_912.0;
     let all = panel.bytes.as_chunks_mut::<BLOCK>().0;
     for (b, x) in x.as_chunks::<BLOCK>().0.iter().enumerate() {
-        let mut largest = [0.0f32; 16];
-        for (i, x) in x.iter().enumerate() {
-            let x = x.abs();
-            largest[i % 16] = if x > largest[i % 16] { x } else { largest[i % 16] };
+        let (low, high) = x.split_at(BLOCK / 2);
+        let greater = |a: f32, b: f32| if a > b { a } else { b };
+        let mut largest = [0f32; 16];
+        for i in 0..16 {
+            largest[i] = greater(low[i].abs(), high[i].abs());
         }
-        let largest = largest.iter().fold(0f32, |m, x| if *x > m { *x } else { m });
+        let largest = join_lanes(largest, greater);
         let scale = largest / 127.0;
         let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
         let at = b * panel.height + row;
         let bytes = &mut all[at];
-        for (byte, x) in bytes.iter_mut().zip(x) {
-            let bits = fma::<FMA>(*x, inverse, ROUND).to_bits() as i32 - ROUND.to_bits() as i32;
-            *byte = bits as i8;
+        let mut halves = [[0i32; 16]; 2];
+        for (i, x) in x.iter().enumerate() {
+            let q = fma::<FMA>(*x, inverse, ROUND).to_bits() as i32 - ROUND.to_bits() as i32;
+            bytes[i] = q as i8;
+            halves[i / 16][i % 16] = q;
         }
-        let (halves, _) = bytes.as_chunks::<16>();
-        let [low, high] = [0, 1].map(|h| halves[h].iter().map(|b| i32::from(*b)).sum::<i32>());
+        let [low, high] = halves.map(|lanes| join_lanes(lanes, |a, b| a + b));
         panel.scales[at] = scale;
         if layout.block == BLOCK {
             panel.starts[at] = -layout.offset * (low + high);
