@@ -1,6 +1,6 @@
 //! Memory that is read from beginning to end at every token: in huge pages where the system has
-//! them, because the walk through page tables costs more than a third of the bandwidth on virtual
-//! machines.
+//! them, because small ones cost bandwidth: on a virtual machine a heap of huge pages read 1.4 times as
+//! fast (`docs/benchmarks.md`).
 
 /// Bytes of a huge page on x86-64 and on 64-bit Arm with pages of 4 KiB.
 #[cfg(target_os = "linux")]
