@@ -23,14 +23,17 @@ impl Project {
         Ok(LanguageModel::is_at(&path).then_some(path))
     }
 
-    /// A base model that writes, where the reference is to one.
+    /// A base model that writes, where the reference is to one. Its name is the last part of
+    /// the reference with the digest of its files.
     ///
     /// # Errors
     /// Those of fetching and opening the model.
     pub fn writer(&self, reference: &str) -> Result<Option<DecoderModel>> {
         let Some(path) = self.writer_at(reference)? else { return Ok(None) };
-        let engine = self.decoder_engine(reference, &path)?;
-        Ok(Some(DecoderModel::new(reference, engine, None, Behaviour::default())))
+        let digest = self.fetched(reference)?.digest;
+        let name = format!("{}@{}", last_part(reference), digest.short());
+        let engine = self.decoder_engine(&name, &path)?;
+        Ok(Some(DecoderModel::new(name, engine, None, Behaviour::default())))
     }
 
     /// The engine of a base model that writes, within the bounds of the settings.
@@ -51,6 +54,31 @@ impl Project {
             queue: serve.queue,
             cache_tokens: serve.cache_tokens,
             ..DecoderLimits::default()
+        }
+    }
+}
+
+/// The last part of a reference, without what says which version or file it is.
+fn last_part(reference: &str) -> &str {
+    let last = reference.trim_end_matches('/').rsplit(['/', ':', '#']).next().unwrap_or(reference);
+    let last = last.split(['=', '@']).next().unwrap_or(last);
+    last.strip_suffix(".gguf").unwrap_or(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::last_part;
+
+    #[test]
+    fn a_model_is_called_by_the_last_part_of_its_reference() {
+        for (reference, name) in [
+            ("hf:org/Small-135M@main", "Small-135M"),
+            ("hf:org/Small-135M#small-q8_0.gguf", "small-q8_0"),
+            ("models/small.gguf", "small"),
+            ("file:models/small/", "small"),
+            ("pypi:package==1.0", "package"),
+        ] {
+            assert_eq!(last_part(reference), name);
         }
     }
 }

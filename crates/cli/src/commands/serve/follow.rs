@@ -80,10 +80,11 @@ impl Source for Releases {
         if let Some(fixed) = &self.fixed
             && let Some(writer) = project.writer(fixed)?
         {
+            let version = writer.name().to_owned();
             return Ok(vec![Arc::new(Served {
-                id: short(fixed),
-                aliases: vec![fixed.clone()],
-                version: fixed.clone(),
+                id: version.split('@').next().unwrap_or(&version).to_owned(),
+                aliases: vec![version.clone()],
+                version,
                 created: Timestamp(0),
                 generator: Some(Arc::new(writer)),
                 embedder: None,
@@ -109,10 +110,4 @@ impl Source for Releases {
             threshold: (self.abstain > 0.0).then_some(self.abstain),
         })])
     }
-}
-
-/// The last part of a reference: what a base model is called in requests.
-fn short(reference: &str) -> String {
-    let last = reference.rsplit(['/', ':']).next().unwrap_or(reference);
-    last.strip_suffix(".gguf").unwrap_or(last).to_owned()
 }

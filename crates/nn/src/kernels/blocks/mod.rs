@@ -13,6 +13,7 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod memory;
 mod panels;
 mod restore;
 mod rows;

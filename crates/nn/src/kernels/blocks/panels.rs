@@ -1,6 +1,7 @@
 //! The packed right operand: weights as the kernels read them.
 
 use super::BLOCK;
+use super::memory::filled;
 use crate::kernels::tile::LANES;
 use crate::threads::{SharedMut, run};
 use half::f16;
@@ -58,8 +59,8 @@ impl Factors {
         let numbers = strips * blocks * LANES;
         let steps = if layout.steps { numbers } else { 0 };
         Factors {
-            units: vec![f16::ZERO; numbers / layout.blocks_per_unit()],
-            steps: vec![0; steps],
+            units: filled(f16::ZERO, numbers / layout.blocks_per_unit()),
+            steps: filled(0, steps),
         }
     }
 
@@ -103,7 +104,7 @@ impl Panels {
         );
         let (blocks, strips) = (k / layout.block, n.div_ceil(LANES));
         let lines = layout.lines();
-        let mut data = vec![Line([0; 64]); strips * blocks * lines];
+        let mut data = filled(Line([0; 64]), strips * blocks * lines);
         let mut scales = Factors::zeros(layout, strips, blocks);
         let mut minimums = match layout.minimums {
             true => Factors::zeros(layout, strips, blocks),
