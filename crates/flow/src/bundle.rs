@@ -8,7 +8,7 @@ use sprat_task::{Error, Result};
 use std::path::{Path, PathBuf};
 
 /// The folder of the base model in a bundle.
-const BASE: &str = "base";
+pub(crate) const BASE: &str = "base";
 
 /// Lays a classifier out as a bundle in a new folder. Files are hard-linked where the file system
 /// allows it, so that a base model is not copied for every version.
@@ -67,7 +67,11 @@ pub(crate) fn size(folder: &Path) -> Result<u64> {
     Ok(bytes)
 }
 
-fn link_folder(from: &Path, to: &Path) -> Result<()> {
+/// Links, or copies, all files of a folder into another one.
+///
+/// # Errors
+/// `SPRAT-FLOW-READ`, `SPRAT-FLOW-WRITE`.
+pub(crate) fn link_folder(from: &Path, to: &Path) -> Result<()> {
     for file in files(from)? {
         let (source, target) = (from.join(&file), to.join(&file));
         let parent = target.parent().unwrap_or(to);
