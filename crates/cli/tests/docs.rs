@@ -1,5 +1,5 @@
 //! Every `$ sprat …` line of the guide runs, in the order of its page, in a copy of the
-//! support-tickets example, and prints what the page shows. `...` in a page stands for any text.
+//! support-tickets example or of the one that the page names, and prints what the page shows. `...` in a page stands for any text.
 
 #![allow(
     clippy::unwrap_used,
@@ -36,6 +36,13 @@ fn steps(page: &PathBuf) -> Vec<Step> {
         }
     }
     steps
+}
+
+/// The example that a page names in a comment; its base is a tiny decoder.
+fn example(page: &PathBuf) -> Option<String> {
+    let text = std::fs::read_to_string(page).unwrap();
+    let (_, rest) = text.split_once("<!-- example: ")?;
+    Some(rest.split_once(" -->")?.0.to_owned())
 }
 
 /// Whether a line of output fits a line of the page, in which `...` stands for any text.
@@ -84,7 +91,13 @@ fn the_guide_says_what_the_program_does() {
             continue;
         }
         let folder = tempfile::tempdir().unwrap();
-        copy_folder(ready.path(), folder.path());
+        match example(&page) {
+            Some(example) => {
+                copy_folder(&root().join("examples").join(example), folder.path());
+                sprat_model::tiny::write_decoder(&folder.path().join("base"), 1).unwrap();
+            }
+            None => copy_folder(ready.path(), folder.path()),
+        }
         for step in steps {
             let binary = PathBuf::from(env!("CARGO_BIN_EXE_sprat"));
             let path = std::env::var("PATH").unwrap_or_default();
