@@ -74,7 +74,7 @@ fn init(folder: &Path) {
     let file = folder.join("sprat.toml");
     let settings = std::fs::read_to_string(&file).unwrap();
     let tune = "max_answer_tokens = 96\n\n[tune]\nepochs = 3\nbatch = 8\nrank = 8\n\
-                precision = \"f32\"\nlearning_rate = 1e-2\n\n[shrink]\nformats = [\"q8_0\"]\n\n[data]";
+                precision = \"f32\"\nlearning_rate = 1e-2\n\n[shrink]\nformats = [\"int8\"]\n\n[data]";
     std::fs::write(&file, settings.replace("[data]", tune)).unwrap();
 }
 
@@ -144,6 +144,10 @@ fn what_does_not_go_together_is_refused_by_name() {
         std::fs::write(&file, settings.replace(from, to)).unwrap();
         sprat(path, &["tune", "--quiet"])
     };
+    let shrunk = settings.replace("\"int8\"", "\"q4_0\"").replace("epochs = 3", "epochs = 1");
+    std::fs::write(&file, shrunk).unwrap();
+    let done = sprat(path, &["shrink", "--quiet"]).exits(1);
+    assert!(done.err.contains("no whole blocks of q4_0"), "{}", done.err);
     let done = with("schema.json", "missing.json").exits(1);
     assert!(done.err.contains("SPRAT-FLOW-ANSWER-SCHEMA"), "{}", done.err);
     let done = with("rank = 8", "method = \"head\"").exits(1);

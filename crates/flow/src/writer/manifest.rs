@@ -25,6 +25,8 @@ pub(crate) enum WriterWeights {
     Full,
     /// A whole model, the adapter merged, matrices multiplied in bfloat16.
     Bf16,
+    /// The same, matrices in 8-bit integers with a scale a row.
+    Int8,
     /// The same, matrices in blocks of 32 signed bytes.
     #[serde(rename = "q8_0")]
     Q8,
@@ -40,6 +42,7 @@ impl WriterWeights {
             WriterWeights::Adapter => "adapter",
             WriterWeights::Full => "full",
             WriterWeights::Bf16 => "bf16",
+            WriterWeights::Int8 => "int8",
             WriterWeights::Q8 => "q8_0",
             WriterWeights::Q4 => "q4_0",
         }
@@ -124,6 +127,7 @@ impl WriterManifest {
     pub(crate) fn format(&self) -> Format {
         use sprat_model::BlockFormat;
         match (self.weights, self.precision) {
+            (WriterWeights::Int8, _) => Format::Int8,
             (WriterWeights::Q8, _) => Format::Blocks(BlockFormat::Q8_0),
             (WriterWeights::Q4, _) => Format::Blocks(BlockFormat::Q4_0),
             (WriterWeights::Bf16, _) | (WriterWeights::Adapter, Precision::Bf16) => Format::Bf16,

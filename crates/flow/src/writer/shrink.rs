@@ -1,7 +1,7 @@
 //! `sprat shrink` for models that write: the adapter merged, the matrices in smaller formats, and
 //! the proof that the tuned skill is unhurt.
 
-use super::bundle::Writer;
+use super::bundle::{Writer, weights_folder};
 use super::manifest::{FILE, WriterManifest, WriterWeights};
 use super::score::{Asked, Given, Judge};
 use super::tune::WriterRecord;
@@ -83,14 +83,15 @@ impl Project {
     /// `SPRAT-SETTINGS-INVALID` for a format that is not one.
     fn writer_formats(&self) -> Result<Vec<WriterWeights>> {
         let parse = |format: &String| match format.as_str() {
-            "int8" | "q8_0" => Ok(WriterWeights::Q8),
+            "int8" => Ok(WriterWeights::Int8),
+            "q8_0" => Ok(WriterWeights::Q8),
             "q4_0" => Ok(WriterWeights::Q4),
             "bf16" => Ok(WriterWeights::Bf16),
             other => {
                 let what = format!("`{other}` is not a format of decoders");
                 Err(Error::new(&sprat_task::settings::INVALID, what)
                     .field("shrink.formats")
-                    .help("Known formats: q8_0 (int8), q4_0, bf16."))
+                    .help("Known formats: int8, q8_0, q4_0, bf16."))
             }
         };
         let mut formats = Vec::new();
@@ -270,6 +271,9 @@ fn refusal(shrunk: &Stepped<WriterShrink>) -> Error {
 /// `SPRAT-FLOW-KIND` for a base that is a GGUF file; those of the model.
 pub(crate) fn merged(full: &Path, weights: WriterWeights, target: &Path) -> Result<()> {
     let mut manifest = WriterManifest::read(full)?;
+    if matches!(weights, WriterWeights::Q8 | WriterWeights::Q4) {
+        whole_blocks(&weights_folder(full, manifest.weights), weights)?;
+    }
     if manifest.weights == WriterWeights::Adapter {
         let base = full.join(BASE);
         if gguf_file(&base)?.is_some() {
@@ -292,6 +296,24 @@ pub(crate) fn merged(full: &Path, weights: WriterWeights, target: &Path) -> Resu
     manifest.weights = weights;
     manifest.digests.adapter = None;
     manifest.write(target)
+}
+
+/// # Errors
+/// `SPRAT-FLOW-KIND` when rows of a model's matrices are no whole number of blocks.
+fn whole_blocks(folder: &Path, weights: WriterWeights) -> Result<()> {
+    /// Numbers in a block of Q8_0 and Q4_0.
+    const BLOCK: usize = 32;
+    if gguf_file(folder)?.is_some() {
+        return Ok(());
+    }
+    let config = DecoderConfig::read(&folder.join("config.json"))?;
+    let widths = [config.hidden, config.intermediate, config.heads.query * config.heads.width];
+    let Some(width) = widths.into_iter().find(|width| width % BLOCK != 0) else { return Ok(()) };
+    let what = format!("rows of {width} numbers are no whole blocks of {}", weights.name());
+    Err(Error::new(&codes::KIND, what)
+        .file(folder)
+        .field("shrink.formats")
+        .help("Use int8 or bf16 for this model."))
 }
 
 /// The texts as examples of which every token is to be told in advance.

@@ -245,8 +245,7 @@ section! {
 section! {
     /// How the tuned model is made smaller, and what counts as unhurt.
     Shrink ["shrink"] {
-        /// The formats to try: `int8`, `bf16`; of a decoder `q8_0` (which `int8` means too), `q4_0`,
-        /// `bf16`.
+        /// The formats to try: `int8`, `bf16`; of a decoder also `q8_0` and `q4_0`.
         formats: Vec<String> = vec!["int8".into(), "bf16".into()],
         /// The largest loss of accuracy, as a share of the examples, that counts as unhurt.
         margin: f64 = 0.02,
