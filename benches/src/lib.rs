@@ -5,7 +5,11 @@
 //! what it measured for people and, as its last line, one JSON object
 //! `{"bench", "ours", "peer", "ratio", "unit"}`.
 
+pub mod comparison;
+pub mod machine;
 pub mod peak;
+pub mod random_models;
+pub mod sides;
 
 use std::path::PathBuf;
 
@@ -41,8 +45,13 @@ pub fn minilm() -> PathBuf {
 /// A field of `/proc/self/status` in bytes: `VmHWM` is the peak resident memory so far, `VmRSS`
 /// the present one. Zero where the system has no such file.
 pub fn memory(field: &str) -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with(field)).unwrap_or_default();
-    let kib = line.split_whitespace().nth(1).and_then(|number| number.parse::<u64>().ok());
-    kib.unwrap_or(0) * 1024
+    memory_in("/proc/self/status", field).unwrap_or_default()
+}
+
+/// [`memory`] of another process by its status file; nothing when it has ended.
+pub fn memory_in(file: &str, field: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(file).ok()?;
+    let line = status.lines().find(|line| line.starts_with(field))?;
+    let kib = line.split_whitespace().nth(1)?.parse::<u64>().ok()?;
+    Some(kib * 1024)
 }

@@ -26,6 +26,17 @@ pub fn bf16_flops(threads: usize) -> Option<f64> {
     None
 }
 
+/// Products of 8-bit integers, summed in 32 bits, a second; where the processor has no
+/// instruction for it, those of [`f32_flops`] (two operations each).
+pub fn int8_macs(threads: usize) -> f64 {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx512vnni") {
+        // SAFETY: the feature was just detected.
+        return best(threads, |rounds| unsafe { int8_avx512(rounds) });
+    }
+    f32_flops(threads) / 2.0
+}
+
 /// Runs `kernel`, which returns how many operations it did, on every thread at once.
 fn best(threads: usize, kernel: impl Fn(u64) -> f64 + Sync) -> f64 {
     kernel(ROUNDS / 20);
@@ -112,4 +123,20 @@ fn bf16_avx512(rounds: u64) -> f64 {
     black_box(sums);
     // 16 sums of 2 products each.
     (rounds as usize * CHAINS * 16 * 2 * 2) as f64
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512vnni,avx512f")]
+fn int8_avx512(rounds: u64) -> f64 {
+    use std::arch::x86_64::{_mm512_dpbusd_epi32, _mm512_set1_epi8, _mm512_setzero_si512};
+    let ones = _mm512_set1_epi8(black_box(1));
+    let mut sums = [_mm512_setzero_si512(); CHAINS];
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            *sum = _mm512_dpbusd_epi32(*sum, ones, ones);
+        }
+    }
+    black_box(sums);
+    // 16 sums of 4 products each.
+    (rounds as usize * CHAINS * 16 * 4) as f64
 }

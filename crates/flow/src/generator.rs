@@ -27,14 +27,14 @@ pub fn open_bundle(folder: &Path) -> Result<Classifier> {
 /// # Errors
 /// `SPRAT-FLOW-OTHER-TEMPLATE`, `-TOKENIZER` and `-ADAPTER` where something was exchanged since
 /// tuning; those of the model and of the engine.
-pub fn open_generator(name: &str, folder: &Path, limits: Limits) -> Result<Arc<dyn Generator>> {
+pub fn open_generator(
+    name: &str,
+    folder: &Path,
+    limits: Limits,
+    decoder: DecoderLimits,
+) -> Result<Arc<dyn Generator>> {
     if is_writer(folder) {
-        let limits = DecoderLimits {
-            sequences: limits.max_batch,
-            queue: limits.queue,
-            ..DecoderLimits::default()
-        };
-        let writer = Writer::open(name, folder, limits)?;
+        let writer = Writer::open(name, folder, decoder)?;
         return Ok(Arc::new(writer.answering(name)));
     }
     let model = Arc::new(bundle::open(folder)?);
@@ -80,6 +80,9 @@ impl Project {
                 Ok(Arc::new(self.hosted(candidate, labels)?))
             }
             _ => {
+                if let Some(writer) = self.writer(reference)? {
+                    return Ok(Arc::new(writer));
+                }
                 let what = format!("`{reference}` is a base model: it has no head that answers");
                 Err(Error::new(&codes::REFERENCE, what)
                     .help("Tune it first: `sprat tune`, or the whole path: `sprat up`."))
@@ -87,8 +90,12 @@ impl Project {
         }
     }
 
-    fn local(&self, name: &str, folder: &Path) -> Result<Arc<dyn Generator>> {
-        open_generator(name, folder, self.limits())
+    /// A tuned model's folder, within the bounds of the settings.
+    ///
+    /// # Errors
+    /// Those of [`open_generator`].
+    pub fn local(&self, name: &str, folder: &Path) -> Result<Arc<dyn Generator>> {
+        open_generator(name, folder, self.limits(), self.decoder_limits())
     }
 
     /// The bounds of the local engine's batches and queue.

@@ -4,6 +4,7 @@
 //! digest of everything that went in, so a step whose inputs have not changed does not run again.
 
 mod answers;
+mod base;
 mod bench;
 mod bundle;
 mod choose;
@@ -36,3 +37,4 @@ pub use measure::{Measured, measure, measure_child};
 pub use predict::{Predicted, predict};
 pub use project::{Project, Surroundings};
 pub use pull::{pull, pull_options};
+pub use writer::is_writer;

@@ -109,17 +109,8 @@ pub static TOO_LARGE: Code = Code {
 pub static NO_WEIGHTS: Code = Code {
     id: "SPRAT-HUB-NO-WEIGHTS",
     kind: Kind::Failed,
-    summary: "The source holds no folder with config.json and *.safetensors.",
-    remedy: "Choose a model that is published as safetensors, or convert it first.",
-};
-
-/// A GGUF file.
-pub static GGUF: Code = Code {
-    id: "SPRAT-HUB-GGUF",
-    kind: Kind::Failed,
-    summary: "The reference names a GGUF file, which this version does not read.",
-    remedy: "Name the model's safetensors folder instead: config.json, tokenizer.json, \
-             *.safetensors.",
+    summary: "The source holds neither config.json with *.safetensors nor one GGUF file.",
+    remedy: "Choose a model that is published as safetensors or GGUF, or convert it first.",
 };
 
 /// A path that is not a model.
@@ -196,7 +187,6 @@ pub static ALL: &[&Code] = &[
     &DAMAGED,
     &TOO_LARGE,
     &NO_WEIGHTS,
-    &GGUF,
     &PATH,
     &PYTHON,
     &PIP,

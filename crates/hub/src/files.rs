@@ -4,7 +4,7 @@
 //! safetensors in several precisions). One set is enough: the safetensors, the configuration, the
 //! tokenizer, and the modules of sentence-transformers.
 
-use crate::codes::{GGUF, NO_WEIGHTS};
+use crate::codes::NO_WEIGHTS;
 use sprat_task::{Error, Result};
 use std::collections::BTreeSet;
 
@@ -56,18 +56,29 @@ fn is_module(path: &str) -> bool {
 /// to take instead of the usual choice.
 ///
 /// # Errors
-/// [`GGUF`] when a GGUF file is asked for, [`NO_WEIGHTS`] when no safetensors are there.
+/// [`NO_WEIGHTS`] when neither safetensors nor one single GGUF file are there.
 pub(crate) fn select(paths: &[String], file: Option<&str>, source: &str) -> Result<Vec<String>> {
-    if let Some(file) = file.filter(|file| is_gguf(file)) {
-        return Err(gguf(file));
-    }
     let all: BTreeSet<&str> = paths.iter().map(String::as_str).collect();
+    if let Some(file) = file.filter(|file| is_gguf(file)) {
+        // The whole model is in it: configuration, tokenizer and template too.
+        return match all.contains(file) {
+            true => Ok(vec![file.to_owned()]),
+            false => Err(no_weights(&all, Some(file), source)),
+        };
+    }
     let mut taken: BTreeSet<&str> =
         all.iter().copied().filter(|path| ROOT.contains(path) || is_module(path)).collect();
     let weights = match file {
         Some(file) => all.get(file).copied().into_iter().collect(),
         None => usual_weights(&all),
     };
+    let gguf: Vec<&str> = all.iter().copied().filter(|path| is_gguf(path)).collect();
+    if weights.is_empty()
+        && file.is_none()
+        && let [only] = gguf[..]
+    {
+        return Ok(vec![only.to_owned()]);
+    }
     if weights.is_empty() {
         return Err(no_weights(&all, file, source));
     }
@@ -107,8 +118,11 @@ fn no_weights(all: &BTreeSet<&str>, file: Option<&str>, source: &str) -> Error {
             .why(format!("none is the obvious one among {}", several.join(", ")))
             .help(format!("Name one: add `#{first}` to the reference."));
     }
-    if all.iter().any(|path| is_gguf(path)) {
-        return error.why("it holds GGUF files only, which this version does not read");
+    let gguf: Vec<&str> = all.iter().copied().filter(|path| is_gguf(path)).collect();
+    if let Some(first) = gguf.first() {
+        return error
+            .why(format!("it holds several GGUF files: {}", gguf.join(", ")))
+            .help(format!("Name one: add `#{first}` to the reference."));
     }
     if all.contains("pytorch_model.bin") {
         return error
@@ -126,16 +140,16 @@ pub(crate) fn is_gguf(path: &str) -> bool {
     path.to_ascii_lowercase().ends_with(".gguf")
 }
 
-/// The refusal of a GGUF file.
-pub(crate) fn gguf(path: &str) -> Error {
-    Error::new(&GGUF, "GGUF models are not read yet")
-        .file(path)
-        .why("this version runs text encoders from safetensors")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_gguf_file_is_a_whole_model() {
+        assert_eq!(chosen(&["README.md", "a.gguf"], None).unwrap(), ["a.gguf"]);
+        let asked = chosen(&["a.gguf", "b.gguf", "config.json"], Some("b.gguf"));
+        assert_eq!(asked.unwrap(), ["b.gguf"]);
+    }
 
     fn chosen(paths: &[&str], file: Option<&str>) -> Result<Vec<String>> {
         let paths: Vec<String> = paths.iter().map(|path| (*path).to_owned()).collect();
@@ -189,10 +203,9 @@ mod tests {
     fn a_source_without_safetensors_says_what_it_holds() {
         let reason = |paths: &[&str], file| chosen(paths, file).unwrap_err().to_string();
         assert!(reason(&["config.json", "pytorch_model.bin"], None).contains("pickled"));
-        assert!(reason(&["a.gguf"], None).contains("GGUF"));
+        assert!(reason(&["a.gguf", "b.gguf"], None).contains("several GGUF"));
         assert!(reason(&["a.safetensors", "b.safetensors"], None).contains("obvious"));
         assert!(reason(&["config.json"], Some("x.safetensors")).contains("x.safetensors"));
-        let asked = chosen(&["a.gguf"], Some("a.gguf")).unwrap_err();
-        assert_eq!(asked.code().id, "SPRAT-HUB-GGUF");
+        assert!(reason(&["b.gguf"], Some("a.gguf")).contains("no file"));
     }
 }

@@ -1,4 +1,4 @@
-//! Models that are folders on this machine: read where they are, never copied.
+//! Models that are folders or GGUF files on this machine: read where they are, never copied.
 
 use crate::codes::PATH;
 use crate::files;
@@ -19,22 +19,27 @@ pub(crate) fn read(
 ) -> Result<Pulled> {
     let dir = expand_home(path);
     let name = dir.to_string_lossy().into_owned();
-    if files::is_gguf(&name) && !dir.is_dir() {
-        return Err(files::gguf(&name));
-    }
     if !dir.exists() {
         return Err(missing(path));
+    }
+    if files::is_gguf(&name) && !dir.is_dir() {
+        // One file is the whole model.
+        let folder = dir.parent().unwrap_or(Path::new("")).to_path_buf();
+        let file = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let records = digests(&folder, &[file], progress, interrupt)?;
+        let manifest = Manifest::new(reference, None, format!("the file {name}"), records);
+        return Ok(Pulled::new(manifest, dir, true));
     }
     if !dir.is_dir() {
         return Err(Error::new(&PATH, "a model is a folder, and this is a file").file(&dir).help(
             "Name the folder that holds the file, with config.json and tokenizer.json beside it.",
         ));
     }
-    if !dir.join("config.json").is_file() {
-        return Err(Error::new(&PATH, "the folder holds no config.json").file(&dir));
-    }
     let listed =
         list(&dir).map_err(|error| Error::io(&PATH, "list a model folder", &dir, &error))?;
+    if !dir.join("config.json").is_file() && !listed.iter().any(|file| files::is_gguf(file)) {
+        return Err(Error::new(&PATH, "the folder holds no config.json").file(&dir));
+    }
     let taken = files::select(&listed, None, &name)?;
     let records = digests(&dir, &taken, progress, interrupt)?;
     let manifest = Manifest::new(reference, None, format!("the folder {name}"), records);
@@ -178,7 +183,7 @@ mod tests {
         let error = open(&dir.path().join("model.safetensors")).unwrap_err();
         assert!(error.to_string().contains("this is a file"), "{error}");
         let error = open(Path::new("x.gguf")).unwrap_err();
-        assert_eq!(error.code().id, "SPRAT-HUB-GGUF");
+        assert_eq!(error.code().id, "SPRAT-HUB-PATH");
         fs::remove_file(dir.path().join("config.json")).unwrap();
         assert!(open(dir.path()).unwrap_err().to_string().contains("config.json"));
     }

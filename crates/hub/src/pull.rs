@@ -74,7 +74,7 @@ impl PullOptions {
 pub struct Pulled {
     /// What was asked for.
     pub reference: ModelRef,
-    /// The folder with `config.json`, `tokenizer.json` and the weights.
+    /// The folder with `config.json`, `tokenizer.json` and the weights, or the one GGUF file.
     pub dir: PathBuf,
     /// The digest over all files; the same files have the same digest whatever their source.
     pub digest: Digest,

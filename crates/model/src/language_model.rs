@@ -1,11 +1,12 @@
 //! A model that writes, with everything that belongs to it: weights, tokenizer, chat template.
 
 use crate::codes;
-use crate::decoder::Decoder;
-use crate::files::Gguf;
+use crate::decoder::{Decoder, DecoderFamily};
+use crate::files::{Gguf, json_file};
 use crate::template::{ChatTemplates, Conversation, Rendered};
 use crate::text::{Control, TextTokenizer};
 use crate::vocabulary::GgufVocabulary;
+use serde_json::Value;
 use sprat_nn::Format;
 use sprat_task::{Digest, Error, Result, Timestamp};
 use std::path::{Path, PathBuf};
@@ -54,6 +55,17 @@ pub fn gguf_file(path: &Path) -> Result<Option<PathBuf>> {
 }
 
 impl LanguageModel {
+    /// Whether a path leads to a model that writes: a GGUF file, or a folder whose
+    /// `config.json` names a family of decoders. It may still be damaged.
+    pub fn is_at(path: &Path) -> bool {
+        if gguf_file(path).ok().flatten().is_some() {
+            return true;
+        }
+        let config: Option<Value> = json_file(&path.join("config.json")).ok();
+        let family = config.as_ref().and_then(|config| config["model_type"].as_str());
+        family.and_then(DecoderFamily::of).is_some()
+    }
+
     /// Opens a model folder in Hugging Face's layout, a GGUF file, or a folder with one GGUF
     /// file. `format` is how a folder's matrices are multiplied; a GGUF file's stay as they are
     /// stored. `context` is that of [`Decoder::open`].

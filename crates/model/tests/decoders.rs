@@ -1,22 +1,16 @@
 //! Every decoder family against transformers, on tiny decoders whose weights come from a formula:
 //! `golden/decoders.json` says how it was made.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+#![allow(clippy::unwrap_used, dead_code, reason = "helpers of tests, shared by several")]
 
 mod formula;
+mod tiny_decoder;
 
-use formula::fill;
 use serde_json::Value;
 use sprat_model::Format;
 use sprat_model::decoder::{Decoder, Step};
-use sprat_model::files::{TensorData, TensorWriter};
 use sprat_nn::{Mat, PAGE, Span, threads};
-use std::path::Path;
-
-fn golden() -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/decoders.json");
-    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
-}
+use tiny_decoder::{golden, write};
 
 fn numbers(value: &Value) -> Vec<f32> {
     value.as_array().unwrap().iter().map(|v| v.as_f64().unwrap() as f32).collect()
@@ -28,15 +22,7 @@ fn ids(golden: &Value) -> Vec<u32> {
 
 fn open(family: &Value, format: Format) -> Decoder {
     let folder = tempfile::tempdir().unwrap();
-    let mut writer = TensorWriter::new();
-    for (name, shape) in family["tensors"].as_object().unwrap() {
-        let shape: Vec<usize> =
-            shape.as_array().unwrap().iter().map(|n| n.as_u64().unwrap() as usize).collect();
-        let values = fill(name, shape.iter().product());
-        writer.add(name, &shape, TensorData::F32(values.into())).unwrap();
-    }
-    writer.write(&folder.path().join("model.safetensors")).unwrap();
-    std::fs::write(folder.path().join("config.json"), family["config"].to_string()).unwrap();
+    write(family, folder.path());
     Decoder::open(folder.path(), format, Some(32)).unwrap()
 }
 

@@ -1,9 +1,14 @@
 //! Who computes: a small pool of parking workers.
 //!
 //! A parallel region is `tasks` independent pieces of work, cut by shape; whoever is free takes
-//! the next. The calling thread works too and waits only for pieces that somebody has begun, so a
-//! worker that the operating system has put aside never holds anybody up. Workers spin for some
-//! microseconds between regions (a forward pass is a chain of short ones) and then park.
+//! the next. The calling thread works too and waits only for pieces that somebody has begun.
+//! Workers spin for some microseconds between regions (a forward pass is a chain of short ones)
+//! and then park.
+//!
+//! On a machine that others use too, the operating system puts a worker aside in the middle of a
+//! piece, for milliseconds. The caller then sleeps, which lets the system move the worker to the
+//! core that has become free; and because more of the kind is to be expected, it computes alone
+//! for a while ([`ALONE`]). So a process loses about the share of the machine that others take.
 //!
 //! One region runs at a time: a region begun inside another, or beside one of another thread, is
 //! done by its caller alone. That keeps servers with many request threads from waiting for one
@@ -17,6 +22,14 @@ use std::time::{Duration, Instant};
 
 /// How long a worker looks for the next region before it parks.
 const SPIN: Duration = Duration::from_micros(40);
+
+/// How long the caller looks for the end of a piece that a worker has begun before it sleeps:
+/// longer than pieces take.
+const PATIENCE: Duration = Duration::from_micros(150);
+/// After it slept, the caller computes alone for so many times as long as it had waited, …
+const ALONE: u32 = 4;
+/// … but no longer than this.
+const ALONE_AT_MOST: Duration = Duration::from_millis(40);
 
 /// Sets how many threads compute, the calling one included; at least 1. Results never depend
 /// on it.
@@ -52,11 +65,22 @@ struct Pool {
     panicked: AtomicBool,
     /// Workers that may enter: index below this.
     allowed: AtomicUsize,
-    /// Held by the thread whose region runs; holds the number of workers that were started.
-    started: Mutex<usize>,
+    /// Held by the thread whose region runs.
+    owned: Mutex<Owned>,
+    /// Whether the caller sleeps until the gate is empty.
+    waiting: AtomicBool,
+    done: Condvar,
     sleepers: AtomicUsize,
     sleep: Mutex<()>,
     wake: Condvar,
+}
+
+/// What belongs to whose region runs.
+struct Owned {
+    /// Workers that were started.
+    started: usize,
+    /// Until when regions are not shared.
+    alone_until: Option<Instant>,
 }
 
 static POOL: Pool = Pool {
@@ -64,7 +88,9 @@ static POOL: Pool = Pool {
     work: AtomicPtr::new(std::ptr::null_mut()),
     panicked: AtomicBool::new(false),
     allowed: AtomicUsize::new(0),
-    started: Mutex::new(0),
+    owned: Mutex::new(Owned { started: 0, alone_until: None }),
+    waiting: AtomicBool::new(false),
+    done: Condvar::new(),
     sleepers: AtomicUsize::new(0),
     sleep: Mutex::new(()),
     wake: Condvar::new(),
@@ -105,12 +131,13 @@ pub fn run<F: Fn(usize) + Sync>(tasks: usize, task: F) {
     let helpers = threads().min(tasks).saturating_sub(1);
     if helpers > 0 && !INSIDE.get() {
         // A poisoned lock only says that an earlier region panicked; the state is sound.
-        let guard = match POOL.started.try_lock() {
+        let guard = match POOL.owned.try_lock() {
             Ok(guard) => Some(guard),
             Err(std::sync::TryLockError::Poisoned(error)) => Some(error.into_inner()),
             Err(std::sync::TryLockError::WouldBlock) => None,
         };
-        if let Some(guard) = guard {
+        let shared = |owned: &Owned| owned.alone_until.is_none_or(|until| Instant::now() >= until);
+        if let Some(guard) = guard.filter(|owned| shared(owned)) {
             return region(guard, helpers, tasks, &task);
         }
     }
@@ -118,7 +145,7 @@ pub fn run<F: Fn(usize) + Sync>(tasks: usize, task: F) {
 }
 
 fn region<F: Fn(usize) + Sync>(
-    mut started: MutexGuard<'_, usize>,
+    mut owned: MutexGuard<'_, Owned>,
     helpers: usize,
     tasks: usize,
     task: &F,
@@ -127,14 +154,14 @@ fn region<F: Fn(usize) + Sync>(
         // SAFETY: `data` points to the `F` that `region` borrows.
         unsafe { (*data.cast::<F>())(task) }
     }
-    while *started < helpers {
-        let index = *started;
+    while owned.started < helpers {
+        let index = owned.started;
         let spawned =
             std::thread::Builder::new().name(format!("nn-{index}")).spawn(move || worker(index));
         if spawned.is_err() {
             break; // fewer hands, same result
         }
-        *started += 1;
+        owned.started += 1;
     }
     let work = Work {
         call: call::<F>,
@@ -155,18 +182,39 @@ fn region<F: Fn(usize) + Sync>(
     let own = catch_unwind(AssertUnwindSafe(|| work.take_all()));
     INSIDE.set(false);
     POOL.gate.fetch_and(!OPEN, Ordering::AcqRel);
-    let mut turns = 0u32;
-    while POOL.gate.load(Ordering::Acquire) & (OPEN - 1) != 0 {
-        turns += 1;
-        // Somebody is in the middle of a task; should it take long, the core is better used.
-        if turns < 20_000 { std::hint::spin_loop() } else { std::thread::yield_now() }
-    }
+    let waited = wait_for_workers();
+    owned.alone_until = waited.map(|waited| Instant::now() + (waited * ALONE).min(ALONE_AT_MOST));
     let theirs = POOL.panicked.swap(false, Ordering::Relaxed);
-    drop(started);
+    drop(owned);
     match own {
         Err(payload) => std::panic::resume_unwind(payload),
         Ok(()) => assert!(!theirs, "a task of a parallel region panicked"),
     }
+}
+
+/// Waits until nobody is inside the gate: spins for [`PATIENCE`], then sleeps. Says how long it
+/// took if it slept.
+fn wait_for_workers() -> Option<Duration> {
+    let inside = || POOL.gate.load(Ordering::SeqCst) & (OPEN - 1) != 0;
+    if !inside() {
+        return None;
+    }
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
+        for _ in 0..64 {
+            if !inside() {
+                return None;
+            }
+            std::hint::spin_loop();
+        }
+    }
+    POOL.waiting.store(true, Ordering::SeqCst);
+    let mut guard = POOL.sleep.lock().unwrap_or_else(PoisonError::into_inner);
+    while inside() {
+        guard = POOL.done.wait(guard).unwrap_or_else(PoisonError::into_inner);
+    }
+    POOL.waiting.store(false, Ordering::SeqCst);
+    Some(begun.elapsed())
 }
 
 fn worker(index: usize) {
@@ -201,7 +249,12 @@ fn worker(index: usize) {
             if catch_unwind(AssertUnwindSafe(|| work.take_all())).is_err() {
                 POOL.panicked.store(true, Ordering::Relaxed);
             }
-            POOL.gate.fetch_sub(1, Ordering::Release);
+            POOL.gate.fetch_sub(1, Ordering::SeqCst);
+            if POOL.waiting.load(Ordering::SeqCst) {
+                // Taking the lock makes sure that the caller looks at the gate again or waits.
+                drop(POOL.sleep.lock().unwrap_or_else(PoisonError::into_inner));
+                POOL.done.notify_all();
+            }
         }
     }
 }

@@ -37,11 +37,14 @@ pub(crate) async fn model(
 fn card(served: &crate::Served) -> ModelCard {
     let labels = served.generator.as_ref().map(|model| model.labels().to_vec()).unwrap_or_default();
     let mut abilities = Vec::new();
-    if served.generator.is_some() {
+    if let Some(generator) = &served.generator {
         if !labels.is_empty() {
             abilities.push("classify");
         }
         abilities.push("chat");
+        if generator.converses() {
+            abilities.push("complete");
+        }
     }
     if served.embedder.is_some() {
         abilities.push("embed");

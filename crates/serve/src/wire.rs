@@ -438,7 +438,7 @@ pub(crate) struct ModelCard {
     pub(crate) version: String,
     /// Further names it answers to.
     pub(crate) aliases: Vec<String>,
-    /// What it can do: `classify`, `chat`, `embed`.
+    /// What it can do: `classify`, `chat`, `complete`, `embed`.
     pub(crate) abilities: Vec<&'static str>,
     /// The labels of a classifier.
     pub(crate) labels: Vec<String>,

@@ -78,14 +78,13 @@ fn what_would_have_to_be_ignored_is_refused_by_name() {
     let server = Server::start();
     for (name, value) in [
         ("n", json!(2)),
-        ("tools", json!([])),
-        ("tool_choice", json!("auto")),
+        ("tools", json!([{ "type": "function", "function": { "name": "f" } }])),
+        ("tool_choice", json!("sometimes")),
         ("functions", json!([])),
         ("logprobs", json!(true)),
-        ("logit_bias", json!({})),
+        ("logit_bias", json!({ "5": 1 })),
         ("stop", json!(["x"])),
         ("presence_penalty", json!(0.5)),
-        ("temperature", json!(3)),
         ("top_p", json!(0.5)),
         ("max_tokens", json!(0)),
         ("stream_options", json!({ "include_usage": true })),
@@ -93,11 +92,19 @@ fn what_would_have_to_be_ignored_is_refused_by_name() {
     ] {
         ask(&server, json!({ name: value })).refused(400, "SPRAT-SERVE-PARAMETER", Some(name));
     }
+    ask(&server, json!({ "temperature": 3 })).refused(
+        400,
+        "SPRAT-INFER-SAMPLING",
+        Some("temperature"),
+    );
     let image = json!([{ "role": "user", "content": [{ "type": "image_url", "text": "" }] }]);
     let reply = ask(&server, json!({ "messages": image }));
     reply.refused(400, "SPRAT-SERVE-PARAMETER", Some("messages[0].content[0].type"));
     let tool = json!([{ "role": "tool", "content": "x" }]);
     let reply = ask(&server, json!({ "messages": tool }));
+    reply.refused(400, "SPRAT-INFER-INPUT", Some("messages[0]"));
+    let robot = json!([{ "role": "robot", "content": "x" }]);
+    let reply = ask(&server, json!({ "messages": robot }));
     reply.refused(400, "SPRAT-SERVE-PARAMETER", Some("messages[0].role"));
     let extra = json!([{ "role": "user", "content": "x", "audio": {} }]);
     let reply = ask(&server, json!({ "messages": extra }));
@@ -191,24 +198,6 @@ fn models_are_listed_with_what_they_can_do() {
 /// Drives the server with OpenAI's own Python client.
 #[test]
 fn the_official_client_is_satisfied() {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let python = std::env::var_os("SPRAT_PYTHON")
-        .map_or_else(|| root.join(".cache/test-venv/bin/python"), Into::into);
-    let has = std::process::Command::new(&python).args(["-c", "import openai"]).output();
-    if !has.is_ok_and(|output| output.status.success()) {
-        let python = python.display();
-        eprintln!("SKIPPED the_official_client_is_satisfied: {python} has no package `openai`");
-        eprintln!("        (`make test` installs it, or set SPRAT_PYTHON)");
-        return;
-    }
     let server = Server::start();
-    let output = std::process::Command::new(&python)
-        .arg(root.join("crates/serve/tests/openai_client.py"))
-        .arg(format!("http://{}/v1", server.address))
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}\n{errors}");
-    assert!(text.trim_end().ends_with("all checks passed"), "{text}");
+    support::python("openai_client.py", &format!("http://{}/v1", server.address), "openai");
 }

@@ -71,7 +71,8 @@ def main() -> None:
 
     refused(openai.NotFoundError, "SPRAT-SERVE-MODEL", model="gpt-large")
     refused(openai.BadRequestError, "SPRAT-SERVE-PARAMETER", n=2)
-    refused(openai.BadRequestError, "SPRAT-SERVE-PARAMETER", tools=[])
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+    refused(openai.BadRequestError, "SPRAT-SERVE-PARAMETER", tools=[tool])
     bad = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "integer"}}}
     refused(openai.BadRequestError, "SPRAT-SERVE-SCHEMA", response_format=bad)
 

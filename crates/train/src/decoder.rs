@@ -72,6 +72,14 @@ pub(crate) fn open(job: &DecoderJob<'_>, recipe: &Recipe) -> Result<Decoder> {
         let format = if frozen { Format::Bf16 } else { Format::F32 };
         return Decoder::open(job.base, format, job.context);
     }
+    if recipe.method == Method::Full {
+        let what =
+            "all weights of a GGUF file can't be trained: there is no layout to write them in";
+        return Err(Error::new(&RECIPE, what)
+            .file(job.base)
+            .field("tune.method")
+            .help("Set it to `lora`, or start from a folder of safetensors."));
+    }
     Decoder::open_gguf(&Gguf::open(job.base)?, job.context)
 }
 

@@ -300,4 +300,7 @@ fn adapters_are_trained_over_the_blocks_of_a_gguf_file() {
     let outcome = tune_decoder(&job).unwrap();
     let (before, after) = (outcome.untuned.loss, outcome.validation.loss);
     assert!(after < 0.5 * before, "{before}, then {after}");
+    let full = Recipe { method: Method::Full, ..recipe.clone() };
+    let error = tune_decoder(&DecoderJob { recipe: &full, ..job }).unwrap_err();
+    assert_eq!(error.code().id, "SPRAT-TRAIN-RECIPE");
 }

@@ -15,7 +15,7 @@ use crate::{Done, Project, bundle};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sprat_eval::{Comparison, Latency, Measurement, Place, Pricing, holm, latency};
-use sprat_infer::{Constraint, DecoderLimits, Input, Message, Request, Role};
+use sprat_infer::{Constraint, Input, Message, Request, Role};
 use sprat_report::number::{bytes, count, millis, p_value, significant};
 use sprat_report::{Page, Table, Tone};
 use sprat_task::settings::{Candidate, TaskKind};
@@ -204,7 +204,7 @@ impl Project {
         asked: &Asked,
         judge: &Judge<'_>,
     ) -> Result<Row> {
-        let limits = DecoderLimits::default();
+        let limits = self.decoder_limits();
         let writer = match local.untuned {
             true => Writer::bare(&local.name, &local.folder, &tuned.value.manifest, limits)?,
             false => Writer::open(&local.name, &local.folder, limits)?,

@@ -11,8 +11,8 @@ use sprat_task::{Digest, Error, Result};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Whether a folder is that of a model that writes.
-pub(crate) fn is_writer(folder: &Path) -> bool {
+/// Whether a folder is that of a tuned model that writes.
+pub fn is_writer(folder: &Path) -> bool {
     folder.join(FILE).is_file()
 }
 

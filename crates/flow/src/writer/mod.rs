@@ -18,7 +18,8 @@ mod tests;
 mod tune;
 mod up;
 
-pub(crate) use bundle::{Writer, is_writer};
+pub(crate) use bundle::Writer;
+pub use bundle::is_writer;
 pub(crate) use form::AnswerSchema;
 
 use crate::project::read_json;

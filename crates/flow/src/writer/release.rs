@@ -14,7 +14,7 @@ use crate::versions::who;
 use crate::{Done, Project, codes};
 use serde_json::{Value, json};
 use sprat_eval::{Equivalence, Evidence, Gate, GateRecord, Leakage, Quality, TestSeal, Weights};
-use sprat_infer::{DecoderLimits, Generator, Request};
+use sprat_infer::{Generator, Request};
 use sprat_registry::{Base, Release, Tree, Version};
 use sprat_task::settings::TrainingMemory;
 use sprat_task::{Error, Result};
@@ -95,7 +95,7 @@ impl Project {
         let folder = subject.bundle();
         let artefact = Tree::of_folder(&folder)?.digest();
         let current = self.current()?;
-        let writer = Writer::open("release", &folder, DecoderLimits::default())?;
+        let writer = Writer::open("release", &folder, self.decoder_limits())?;
         // Before the seal is broken: a model that is not what was measured has no test to see.
         let equivalence = self.writer_equivalence(subject, &writer)?;
         let purpose = format!("release of {} ({})", artefact.short(), subject.variant());
@@ -245,7 +245,7 @@ impl Project {
     fn answers_of(&self, version: &Version, asked: &Asked) -> Result<Vec<String>> {
         let folder: &Path = &self.registry.checkout(version)?;
         let name = version.to_string();
-        let model = crate::generator::open_generator(&name, folder, self.limits())?;
+        let model = self.local(&name, folder)?;
         let request = |text: &str| Request::text(text);
         Ok(Given::from(model.as_ref(), &request, &asked.texts, &self.interrupt)?.outputs)
     }

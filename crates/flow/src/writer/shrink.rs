@@ -12,7 +12,7 @@ use crate::{Done, Project, bundle, codes};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sprat_eval::{Margins, PairedScores, Retention, retention};
-use sprat_infer::{DecoderLimits, Request};
+use sprat_infer::Request;
 use sprat_model::decoder::{DecoderConfig, merge_adapter};
 use sprat_model::{Adapter, Format, LanguageModel, gguf_file};
 use sprat_report::{Page, Table, Tone, number};
@@ -129,7 +129,7 @@ impl Project {
                 labels: prepared.labels(),
                 gold: &asked.gold,
             };
-            let before = Writer::open("before", &full, DecoderLimits::default())?;
+            let before = Writer::open("before", &full, self.decoder_limits())?;
             let sum = before.losses(&asked)?;
             let texts = texts(before.engine.model(), &asked)?;
             let shrink = &self.settings.shrink;
@@ -203,7 +203,7 @@ impl Project {
             })?;
         }
         merged(&tuned.bundle(), weights, &target)?;
-        let after = Writer::open(weights.name(), &target, DecoderLimits::default())?;
+        let after = Writer::open(weights.name(), &target, self.decoder_limits())?;
         let Yardstick { asked, judge, classes, before, texts, general_before, margins } = yardstick;
         let task_after = self.scores(&after, asked, judge)?;
         let sum = after.losses(asked)?;

@@ -106,7 +106,8 @@ fn open(folder: &Path) -> sprat_task::Result<Writer> {
 
 #[test]
 fn a_tuned_model_answers_under_its_schema() {
-    let model = open_generator("tables", tuned(), Limits::default()).unwrap();
+    let model =
+        open_generator("tables", tuned(), Limits::default(), DecoderLimits::default()).unwrap();
     let ask = || model.answer(Request::text("Table for 4 on Friday under Novak")).unwrap();
     let answer = ask();
     let value: Value = serde_json::from_str(&answer.output).unwrap();
@@ -213,7 +214,8 @@ fn texts_are_generated_and_labels_chosen_by_the_same_path() {
     lay(folder.path(), "generate");
     let done = project(folder.path()).tune().unwrap();
     let bundle = PathBuf::from(done.document["folder"].as_str().unwrap());
-    let model = open_generator("texts", &bundle, Limits::default()).unwrap();
+    let model =
+        open_generator("texts", &bundle, Limits::default(), DecoderLimits::default()).unwrap();
     assert!(model.answer(Request::text("Table for 4")).unwrap().completion_tokens > 0);
 
     let folder = tempfile::tempdir().unwrap();
@@ -227,7 +229,8 @@ fn texts_are_generated_and_labels_chosen_by_the_same_path() {
     let done = project(folder.path()).tune().unwrap();
     assert_eq!(done.document["manifest"]["labels"], json!(["large", "small"]));
     let bundle = PathBuf::from(done.document["folder"].as_str().unwrap());
-    let model = open_generator("labels", &bundle, Limits::default()).unwrap();
+    let model =
+        open_generator("labels", &bundle, Limits::default(), DecoderLimits::default()).unwrap();
     let answer = model.answer(Request::text("Table for 4")).unwrap();
     let sum: f32 = answer.scores.iter().map(|(_, p)| p).sum();
     assert!((sum - 1.0).abs() < 1e-4 && answer.label.is_some(), "{answer:?}");

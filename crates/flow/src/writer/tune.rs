@@ -12,7 +12,7 @@ use crate::tune::{Base, losses};
 use crate::{Done, Project};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use sprat_infer::{DecoderLimits, Generator, Request};
+use sprat_infer::{Generator, Request};
 use sprat_model::{Format, LanguageModel, gguf_file};
 use sprat_report::{Page, number};
 use sprat_task::settings::{Method, Precision, TaskKind, TrainingMemory, Tune};
@@ -157,7 +157,7 @@ impl Project {
         manifest.write(&model)?;
         let to = folder.join(BUNDLE);
         bundle::assemble(&model, &base.dir, &to)?;
-        let writer = Writer::open(&name, &to, DecoderLimits::default())?;
+        let writer = Writer::open(&name, &to, self.decoder_limits())?;
         self.progress.start("equivalence check", None, "examples");
         let trainer = |examples: &[TokenExample]| sprat_train::replay(&job, &model, examples);
         let replayed = replay(&writer, &trainer, &examples.valid, &self.interrupt)?;

@@ -8,8 +8,6 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
-#[cfg(target_arch = "x86_64")]
-mod avx512_blocks;
 pub(crate) mod bf16;
 pub(crate) mod blocks;
 pub(crate) mod cpu;

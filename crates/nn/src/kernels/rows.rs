@@ -9,10 +9,10 @@ const LANES: usize = 16;
 
 /// Joins lanes pairwise, the upper half to the lower, until one is left.
 #[inline(always)]
-pub(crate) fn join_lanes<const N: usize>(
-    mut lanes: [f32; N],
-    join: impl Fn(f32, f32) -> f32,
-) -> f32 {
+pub(crate) fn join_lanes<T: Copy, const N: usize>(
+    mut lanes: [T; N],
+    join: impl Fn(T, T) -> T,
+) -> T {
     let mut width = N / 2;
     while width > 0 {
         for i in 0..width {

@@ -4,8 +4,10 @@
 
 use serde_json::Value;
 use sprat_infer::{
-    Embedding, EncoderEmbedder, EncoderEngine, Limits, Scored, TextClassifier, TextEmbedder,
+    Behaviour, DecoderEngine, DecoderLimits, DecoderModel, Embedding, EncoderEmbedder,
+    EncoderEngine, Limits, Scored, TextClassifier, TextEmbedder,
 };
+use sprat_model::{Format, LanguageModel};
 use sprat_serve::{Config, Served, Table, Trace, TraceSink};
 use sprat_task::{Error, Interrupt, Result, SystemClock, Timestamp};
 use std::io::{Read, Write};
@@ -103,6 +105,49 @@ pub fn served(version: &str, limits: Limits) -> (Arc<Served>, Arc<Probe>) {
     (Arc::new(served), probe)
 }
 
+/// A tiny random model that writes, under the name `writer`.
+pub fn writer() -> Arc<Served> {
+    let folder = tempfile::tempdir().unwrap();
+    sprat_model::tiny::write_decoder(folder.path(), 1).unwrap();
+    let model = LanguageModel::open(folder.path(), Format::F32, None).unwrap();
+    let limits = DecoderLimits { cache_tokens: 4096, ..DecoderLimits::default() };
+    let engine = Arc::new(DecoderEngine::start("writer", Arc::new(model), limits).unwrap());
+    let model = DecoderModel::new("writer", engine, None, Behaviour::default());
+    Arc::new(Served {
+        id: "writer".into(),
+        aliases: vec![],
+        version: "v1".into(),
+        created: Timestamp(1_700_000_000_000),
+        generator: Some(Arc::new(model)),
+        embedder: None,
+        threshold: None,
+    })
+}
+
+/// Runs a Python script beside this one against a server, where its client is installed.
+pub fn python(script: &str, address: &str, package: &str) {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let python = std::env::var_os("SPRAT_PYTHON")
+        .map_or_else(|| root.join(".cache/test-venv/bin/python"), Into::into);
+    let import = format!("import {package}");
+    let has = std::process::Command::new(&python).args(["-c", &import]).output();
+    if !has.is_ok_and(|output| output.status.success()) {
+        let python = python.display();
+        eprintln!("SKIPPED {script}: {python} has no package `{package}`");
+        eprintln!("        (`make test` installs it, or set SPRAT_PYTHON)");
+        return;
+    }
+    let output = std::process::Command::new(&python)
+        .arg(root.join("crates/serve/tests").join(script))
+        .arg(address)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}\n{errors}");
+    assert!(text.trim_end().ends_with("all checks passed"), "{text}");
+}
+
 #[derive(Default)]
 pub struct Traces(pub Mutex<Vec<Trace>>);
 
@@ -128,6 +173,15 @@ impl Server {
 
     pub fn with(config: Config, limits: Limits) -> Self {
         let (model, probe) = served("v1", limits);
+        Self::serve(config, model, probe)
+    }
+
+    /// A server over a model that writes: a tiny random one that knows every byte.
+    pub fn writing() -> Self {
+        Self::serve(Config::default(), writer(), Arc::default())
+    }
+
+    fn serve(config: Config, model: Arc<Served>, probe: Arc<Probe>) -> Self {
         let config =
             Config { address: ([127, 0, 0, 1], 0).into(), handle_signals: false, ..config };
         let table = Arc::new(Table::new(vec![model]));

@@ -128,6 +128,7 @@ impl Settings {
             ("serve.max_inputs", self.serve.max_inputs, 1, 65_536),
             ("serve.queue", self.serve.queue, 1, 1 << 20),
             ("serve.max_batch", self.serve.max_batch, 1, 4096),
+            ("serve.cache_tokens", self.serve.cache_tokens, 32, 1 << 30),
         ];
         for (field, value, least, most) in counts {
             if !(least..=most).contains(&value) {

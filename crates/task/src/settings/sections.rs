@@ -198,9 +198,9 @@ section! {
         alpha: f64 = 32.0,
         /// The share of an adapter's inputs that is dropped in training.
         dropout: f64 = 0.05,
-        /// The layers that get adapters, or `all`. Of an encoder `query`, `key`, `value`,
-        /// `attention_output`, `intermediate`, `output`; of a decoder `q_proj`, `k_proj`, `v_proj`,
-        /// `o_proj`, `gate_proj`, `up_proj`, `down_proj`.
+        /// The layers that get adapters: `query`, `key`, `value`, `attention_output`,
+        /// `intermediate`, `output`, or `all`; of decoders `q`, `k`, `v`, `o`, `gate`, `up`,
+        /// `down`, or `all`.
         targets: Vec<String> = vec!["all".into()],
         /// The highest learning rate; without it a rate that suits the method.
         learning_rate: Option<f64> = None,
@@ -287,6 +287,8 @@ section! {
         queue: usize = 1024,
         /// The most texts computed together.
         max_batch: usize = 32,
+        /// How many tokens of all texts in progress are kept in memory, for models that write.
+        cache_tokens: usize = 16_384,
         /// What a trace keeps of a request's text: `keep`, `hash` or `drop`.
         trace_text: TraceText = TraceText::Hash,
         /// How long traces are kept.

@@ -42,7 +42,7 @@ impl Releases {
     fn target(&self, project: &Project) -> Result<Target> {
         let reference = self.reference(project);
         let path = PathBuf::from(reference.trim_start_matches("file:"));
-        if path.join("classifier.json").is_file() {
+        if sprat_flow::is_tuned(&path) {
             return Ok(Target {
                 name: format!("{}@{}", self.task, path.display()),
                 aliases: Vec::new(),
@@ -77,9 +77,36 @@ impl Source for Releases {
 
     fn load(&self, present: &[Arc<Served>]) -> Result<Vec<Arc<Served>>> {
         let project = self.project.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(fixed) = &self.fixed
+            && let Some(writer) = project.writer(fixed)?
+        {
+            let version = writer.name().to_owned();
+            return Ok(vec![Arc::new(Served {
+                id: version.split('@').next().unwrap_or(&version).to_owned(),
+                aliases: vec![version.clone()],
+                version,
+                created: Timestamp(0),
+                generator: Some(Arc::new(writer)),
+                embedder: None,
+                threshold: None,
+            })]);
+        }
         let target = self.target(&project)?;
         if let Some(same) = present.iter().find(|served| served.version == target.name) {
             return Ok(vec![Arc::clone(same)]);
+        }
+        let threshold = (self.abstain > 0.0).then_some(self.abstain);
+        if sprat_flow::is_writer(&target.folder) {
+            let generator = project.local(&target.name, &target.folder)?;
+            return Ok(vec![Arc::new(Served {
+                id: self.task.clone(),
+                aliases: target.aliases,
+                version: target.name,
+                created: target.created,
+                generator: Some(generator),
+                embedder: None,
+                threshold,
+            })]);
         }
         let model = Arc::new(sprat_flow::open_bundle(&target.folder)?);
         let limits = project.limits();
@@ -93,7 +120,7 @@ impl Source for Releases {
             created: target.created,
             generator: Some(generator),
             embedder: Some(Arc::new(embedder)),
-            threshold: (self.abstain > 0.0).then_some(self.abstain),
+            threshold,
         })])
     }
 }

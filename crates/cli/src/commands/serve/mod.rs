@@ -10,7 +10,7 @@ use serde_json::json;
 use sprat_flow::{Done, Project};
 use sprat_report::{Page, Terminal};
 use sprat_serve::keys::Keys;
-use sprat_serve::{Config, Models, Source, Table};
+use sprat_serve::{Config, Models, Served, Source, Table};
 use sprat_task::{Clock, Error, Interrupt, Result, SystemClock};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
@@ -49,6 +49,7 @@ fn serve(context: &Context, project: Project, model: Option<&str>) -> Result<Don
     let revision = source.revision()?;
     let table = Arc::new(Table::new(source.load(&[])?));
     let served: Vec<String> = table.list().iter().map(|one| one.version.clone()).collect();
+    let example = table.list().first().map_or_else(Default::default, |one| example(one));
     let follower = {
         let (table, source, interrupt) = (table.clone(), source.clone(), interrupt.clone());
         std::thread::Builder::new()
@@ -71,8 +72,9 @@ fn serve(context: &Context, project: Project, model: Option<&str>) -> Result<Don
             println!("{document}");
         } else {
             println!("serving {} on http://{address}", served.join(", "));
+            let (path, body) = &example;
             println!(
-                "  try: curl -s http://{address}/v1/classify -H 'content-type: application/json' -d '{{\"input\": \"…\"}}'"
+                "  try: curl -s http://{address}{path} -H 'content-type: application/json' -d '{body}'"
             );
         }
     };
@@ -83,6 +85,18 @@ fn serve(context: &Context, project: Project, model: Option<&str>) -> Result<Don
     let stats = recorder.stats();
     eprintln!("stopped; {} traces, {} dropped", stats.recorded, stats.dropped);
     Ok(Done::new("sprat.serve/1", json!({ "stopped": true }), Page::default()))
+}
+
+/// The path and the body of a first request that a model can answer.
+fn example(served: &Served) -> (&'static str, serde_json::Value) {
+    let writes = served.generator.as_ref().is_some_and(|generator| generator.labels().is_empty());
+    match writes {
+        false => ("/v1/classify", json!({ "input": "…" })),
+        true => (
+            "/v1/chat/completions",
+            json!({ "model": served.id, "messages": [{ "role": "user", "content": "…" }] }),
+        ),
+    }
 }
 
 fn config(project: &Project) -> Result<Config> {

@@ -71,9 +71,9 @@ impl Panels {
                 let at = from / LANES * (self.k / block) + column / block;
                 let data = &self.data[at * lines..(at + 1) * lines];
                 for lane in 0..lanes {
-                    let scale = self.scale(at * LANES + lane);
+                    let scale = self.scales.get(self.layout, at, lane);
                     let minimum = match self.layout.minimums {
-                        true => self.minimums[at * LANES + lane],
+                        true => self.minimums.get(self.layout, at, lane),
                         false => 0.0,
                     };
                     let begin = (from + lane - rows.start) * width + column - columns.start;

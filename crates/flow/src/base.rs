@@ -1,0 +1,86 @@
+//! Base models that write, answering as they are: before anything is tuned, and to serve them.
+
+use crate::Project;
+use crate::writer::is_writer;
+use sprat_hub::ModelRef;
+use sprat_infer::{Behaviour, DecoderEngine, DecoderLimits, DecoderModel};
+use sprat_model::{Format, LanguageModel};
+use sprat_task::Result;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+impl Project {
+    /// Where a reference to a base model that writes leads: a model folder or a GGUF file. None
+    /// for everything else.
+    ///
+    /// # Errors
+    /// Those of fetching the model.
+    pub(crate) fn writer_at(&self, reference: &str) -> Result<Option<PathBuf>> {
+        let path = match reference.parse()? {
+            ModelRef::Path(path) => self.settings.resolve(&path),
+            ModelRef::Hub { .. } | ModelRef::Wheel { .. } => self.fetched(reference)?.dir,
+            ModelRef::Endpoint { .. } | ModelRef::Release { .. } => return Ok(None),
+        };
+        // A tuned model's folder may look like a base model's: it has its manifest besides.
+        Ok((!is_writer(&path) && LanguageModel::is_at(&path)).then_some(path))
+    }
+
+    /// A base model that writes, where the reference is to one. Its name is the last part of
+    /// the reference with the digest of its files.
+    ///
+    /// # Errors
+    /// Those of fetching and opening the model.
+    pub fn writer(&self, reference: &str) -> Result<Option<DecoderModel>> {
+        let Some(path) = self.writer_at(reference)? else { return Ok(None) };
+        let digest = self.fetched(reference)?.digest;
+        let name = format!("{}@{}", last_part(reference), digest.short());
+        let engine = self.decoder_engine(&name, &path)?;
+        Ok(Some(DecoderModel::new(name, engine, None, Behaviour::default())))
+    }
+
+    /// The engine of a base model that writes, within the bounds of the settings.
+    ///
+    /// # Errors
+    /// Those of opening the model.
+    pub(crate) fn decoder_engine(&self, name: &str, path: &Path) -> Result<Arc<DecoderEngine>> {
+        let model = LanguageModel::open(path, Format::Bf16, None)?;
+        let engine = DecoderEngine::start(name, Arc::new(model), self.decoder_limits())?;
+        Ok(Arc::new(engine))
+    }
+
+    /// The bounds of a decoder's engine.
+    pub(crate) fn decoder_limits(&self) -> DecoderLimits {
+        let serve = &self.settings.serve;
+        DecoderLimits {
+            sequences: serve.max_batch,
+            queue: serve.queue,
+            cache_tokens: serve.cache_tokens,
+            ..DecoderLimits::default()
+        }
+    }
+}
+
+/// The last part of a reference, without what says which version or file it is.
+fn last_part(reference: &str) -> &str {
+    let last = reference.trim_end_matches('/').rsplit(['/', ':', '#']).next().unwrap_or(reference);
+    let last = last.split(['=', '@']).next().unwrap_or(last);
+    last.strip_suffix(".gguf").unwrap_or(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::last_part;
+
+    #[test]
+    fn a_model_is_called_by_the_last_part_of_its_reference() {
+        for (reference, name) in [
+            ("hf:org/Small-135M@main", "Small-135M"),
+            ("hf:org/Small-135M#small-q8_0.gguf", "small-q8_0"),
+            ("models/small.gguf", "small"),
+            ("file:models/small/", "small"),
+            ("pypi:package==1.0", "package"),
+        ] {
+            assert_eq!(last_part(reference), name);
+        }
+    }
+}
