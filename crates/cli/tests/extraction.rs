@@ -12,7 +12,7 @@ mod support;
 
 use serde_json::Value;
 use std::path::Path;
-use support::sprat;
+use support::{Server, sprat};
 
 const SCHEMA: &str = r#"{
   "type": "object",
@@ -123,6 +123,14 @@ fn from_rows_to_a_model_that_answers_in_json() {
     let up = sprat(path, &["up", "--no-serve", "--quiet", "--json"]).exits(0).json();
     assert_eq!(up["version"], "tables@v1", "{up}");
     assert_eq!(answer("tables")["model"], "tables@v1");
+    let server = Server::start(path, &[]);
+    let body = r#"{"model": "tables", "messages": [{"role": "user", "content": "Novak, four"}]}"#;
+    let (status, said) = server.post("/v1/chat/completions", body);
+    assert_eq!(status, 200, "{said}");
+    let content = said["choices"][0]["message"]["content"].as_str().unwrap();
+    let fields: Value = serde_json::from_str(content).unwrap();
+    assert!(fields["day"].is_string() && fields["people"].is_i64(), "{said}");
+    drop(server);
     let unchanged = sprat(path, &["up", "--no-serve", "--quiet", "--json"]).exits(0).json();
     for step in unchanged["steps"].as_array().unwrap() {
         assert_eq!(step["state"], "unchanged", "{step}");

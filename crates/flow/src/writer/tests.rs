@@ -39,7 +39,7 @@ fn rows() -> String {
 fn settings(kind: &str, more: &str) -> String {
     format!(
         "[task]\nname = \"tables\"\nkind = \"{kind}\"\ntarget = \"answer\"\n\
-         instruction = \"Name and number.\"\nmax_answer_tokens = 64\n{more}\n\
+         instruction = \"Name and number.\"\nmax_answer_tokens = 128\n{more}\n\
          [data]\ntrain = \"tables.csv\"\n\
          [tune]\nepochs = 1\nbatch = 16\nprecision = \"f32\"\nrank = 4\n\
          [[candidates]]\nmodel = \"file:base\"\n"
@@ -53,7 +53,7 @@ fn lay(folder: &Path, kind: &str) {
         "type": "object",
         "properties": {
             "name": {"type": "string", "maxLength": 12},
-            "people": {"type": "integer", "maximum": 20},
+            "people": {"type": "integer", "minimum": 1, "maximum": 20},
         },
         "required": ["name", "people"], "additionalProperties": false,
     });
