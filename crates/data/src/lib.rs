@@ -24,8 +24,8 @@ mod text;
 mod version;
 
 pub use check::{
-    Check, CheckOptions, Finding, Findings, FromModel, Length, LengthLimit, Look, Outcome, RowRef,
-    Severity, check, checks,
+    AnswerRule, Check, CheckOptions, Finding, Findings, FromModel, Length, LengthLimit, Look,
+    Outcome, RowRef, Severity, check, checks,
 };
 pub use clean::{Action, CleanPolicy, Cleaned, LogEntry, Manifest, ManifestFile, clean};
 pub use example::{Dataset, Example};

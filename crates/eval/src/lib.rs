@@ -14,9 +14,11 @@ pub mod codes;
 mod confusion;
 mod cost;
 mod equivalence;
+mod extraction;
 mod factors;
 mod gate;
 pub mod general;
+mod generation;
 mod interval;
 mod latency;
 mod multiple;
@@ -33,10 +35,14 @@ pub use choose::{Assessment, Choice, Factor, Measurement, Needs, Privacy, Scope,
 pub use confusion::{ClassScore, Confusion};
 pub use cost::{BreakEven, Pricing, break_even};
 pub use equivalence::{Equivalence, equivalence};
+pub use extraction::{
+    Counts, Extracted, Extraction, FieldScore, extraction, extraction_difference,
+};
 pub use gate::{
     Evidence, Finding, Gate, GateRecord, Leakage, NotWorse, PassedGate, Quality, Refusal, Rules,
     TestSeal, Verdict, Weights,
 };
+pub use generation::{Generation, TextScore, generation};
 pub use interval::{Interval, LEVEL, normal_quantile, wilson};
 pub use latency::{Latency, Quantile, latency};
 pub use multiple::holm;

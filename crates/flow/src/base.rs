@@ -1,6 +1,7 @@
 //! Base models that write, answering as they are: before anything is tuned, and to serve them.
 
 use crate::Project;
+use crate::writer::is_writer;
 use sprat_hub::ModelRef;
 use sprat_infer::{Behaviour, DecoderEngine, DecoderLimits, DecoderModel};
 use sprat_model::{Format, LanguageModel};
@@ -20,7 +21,8 @@ impl Project {
             ModelRef::Hub { .. } | ModelRef::Wheel { .. } => self.fetched(reference)?.dir,
             ModelRef::Endpoint { .. } | ModelRef::Release { .. } => return Ok(None),
         };
-        Ok(LanguageModel::is_at(&path).then_some(path))
+        // A tuned model's folder may look like a base model's: it has its manifest besides.
+        Ok((!is_writer(&path) && LanguageModel::is_at(&path)).then_some(path))
     }
 
     /// A base model that writes, where the reference is to one. Its name is the last part of

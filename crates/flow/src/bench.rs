@@ -138,7 +138,7 @@ impl Project {
     }
 
     /// The current release, as its fixed reference.
-    fn current_name(&self) -> Result<Option<String>> {
+    pub(crate) fn current_name(&self) -> Result<Option<String>> {
         let alias = self.registry.alias(self.task(), &self.settings.release.alias)?;
         Ok(alias.map(|alias| format!("{}@v{}", self.task(), alias.version)))
     }
@@ -234,6 +234,9 @@ impl Project {
     /// # Errors
     /// Those of all steps before.
     pub fn bench(&self, more: &[String], html: Option<&Path>) -> Result<Done> {
+        if self.writes()? {
+            return self.bench_writer(more, html);
+        }
         let prepared = self.prepared()?;
         let tuned = self.tuned(&prepared)?;
         let shrunk = self.shrunk(&tuned, &prepared)?;

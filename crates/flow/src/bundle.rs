@@ -8,7 +8,7 @@ use sprat_task::{Error, Result};
 use std::path::{Path, PathBuf};
 
 /// The folder of the base model in a bundle.
-const BASE: &str = "base";
+pub(crate) const BASE: &str = "base";
 
 /// Lays a classifier out as a bundle in a new folder. Files are hard-linked where the file system
 /// allows it, so that a base model is not copied for every version.
@@ -59,7 +59,7 @@ pub(crate) fn is_bundle(folder: &Path) -> bool {
 pub(crate) fn size(folder: &Path) -> Result<u64> {
     let mut bytes = 0;
     for file in files(folder)? {
-        let path = folder.join(&file);
+        let path = inside(folder, &file);
         let meta = std::fs::metadata(&path)
             .map_err(|why| Error::io(&codes::READ, "look at a file", &path, &why))?;
         bytes += meta.len();
@@ -67,9 +67,14 @@ pub(crate) fn size(folder: &Path) -> Result<u64> {
     Ok(bytes)
 }
 
-fn link_folder(from: &Path, to: &Path) -> Result<()> {
+/// Links, or copies, all files of a folder into another one.
+///
+/// # Errors
+/// `SPRAT-FLOW-READ`, `SPRAT-FLOW-WRITE`.
+pub(crate) fn link_folder(from: &Path, to: &Path) -> Result<()> {
     for file in files(from)? {
-        let (source, target) = (from.join(&file), to.join(&file));
+        let source = inside(from, &file);
+        let target = to.join(&file);
         let parent = target.parent().unwrap_or(to);
         std::fs::create_dir_all(parent)
             .map_err(|why| Error::io(&codes::WRITE, "make a folder", parent, &why))?;
@@ -80,8 +85,16 @@ fn link_folder(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The files below a folder, as paths from it, sorted.
+/// A file of a folder, or a model that is one file.
+fn inside(folder: &Path, file: &Path) -> PathBuf {
+    if folder.is_file() { folder.to_owned() } else { folder.join(file) }
+}
+
+/// The files below a folder, as paths from it, sorted. A model that is one file has its name.
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    if folder.is_file() {
+        return Ok(folder.file_name().map(PathBuf::from).into_iter().collect());
+    }
     let fail = |path: &Path, why| Error::io(&codes::READ, "list a folder", path, &why);
     let mut found = Vec::new();
     let mut folders = vec![PathBuf::new()];
@@ -114,5 +127,8 @@ mod tests {
         }
         assert_eq!(files(folder.path()).unwrap(), [PathBuf::from("a"), PathBuf::from("b/2")]);
         assert_eq!(size(folder.path()).unwrap(), 4);
+        assert_eq!(size(&folder.path().join("a")).unwrap(), 2, "a model that is one file");
+        link_folder(&folder.path().join("a"), &folder.path().join("c")).unwrap();
+        assert!(folder.path().join("c/a").is_file());
     }
 }

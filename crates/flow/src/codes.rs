@@ -50,12 +50,52 @@ pub static NO_BASE: Code = Code {
     remedy: "Add a [[candidates]] table with a model such as hf:…, pypi:… or file:….",
 };
 
-/// The task's kind is not there yet.
+/// The task's kind and the base model do not go together, or the step is not for it.
 pub static KIND: Code = Code {
     id: "SPRAT-FLOW-KIND",
     kind: Kind::Failed,
-    summary: "This version tunes classification tasks; extraction and generation are not there yet.",
-    remedy: "Set kind = \"classify\" under [task].",
+    summary: "The task's kind does not suit the base model, the method or this command.",
+    remedy: "Extraction and generation need a decoder as base; the message says what does not fit.",
+};
+
+/// The schema of answers is missing, or no schema.
+pub static ANSWER_SCHEMA: Code = Code {
+    id: "SPRAT-FLOW-ANSWER-SCHEMA",
+    kind: Kind::Failed,
+    summary: "The JSON Schema of the answers can't be used, or the answers do not follow it.",
+    remedy: "Name a JSON Schema file with `schema` under [task]; `sprat data check` names the rows.",
+};
+
+/// The template of a model is another one than in tuning.
+pub static OTHER_TEMPLATE: Code = Code {
+    id: "SPRAT-FLOW-OTHER-TEMPLATE",
+    kind: Kind::Refused,
+    summary: "The chat template is not the one that the model was tuned with.",
+    remedy: "Put the template back that the base model had, or tune again with this one.",
+};
+
+/// The tokenizer of a model is another one than in tuning.
+pub static OTHER_TOKENIZER: Code = Code {
+    id: "SPRAT-FLOW-OTHER-TOKENIZER",
+    kind: Kind::Refused,
+    summary: "The tokenizer is not the one that the model was tuned with.",
+    remedy: "Put the tokenizer's files back that the base model had, or tune again with these.",
+};
+
+/// The adapter of a model is missing, or another one.
+pub static OTHER_ADAPTER: Code = Code {
+    id: "SPRAT-FLOW-OTHER-ADAPTER",
+    kind: Kind::Refused,
+    summary: "The adapter is missing, or is not the one that was tuned.",
+    remedy: "Restore the model's folder from its version: `sprat doctor` finds damaged checkouts.",
+};
+
+/// What is served is not what was trained.
+pub static NOT_EQUIVALENT: Code = Code {
+    id: "SPRAT-FLOW-NOT-EQUIVALENT",
+    kind: Kind::Refused,
+    summary: "Held-out examples have other token losses or answers than in the step before.",
+    remedy: "Do not serve this model. The message names the step; tune again, and report it if it happens twice.",
 };
 
 /// Labels are missing.
@@ -163,6 +203,11 @@ pub static ALL: &[&Code] = &[
     &NO_DATA,
     &NO_BASE,
     &KIND,
+    &ANSWER_SCHEMA,
+    &OTHER_TEMPLATE,
+    &OTHER_TOKENIZER,
+    &OTHER_ADAPTER,
+    &NOT_EQUIVALENT,
     &LABELS,
     &DATA_REFUSED,
     &SHRINK_REFUSED,

@@ -4,6 +4,7 @@ use crate::judge::Judge;
 use crate::prepare::{DataRecord, refusal};
 use crate::{Done, Project};
 use serde_json::json;
+use sprat_data::AnswerRule;
 use sprat_report::{Page, Table, Tone};
 use sprat_task::Result;
 use std::path::Path;
@@ -20,11 +21,13 @@ impl Project {
     pub fn data_check(&self, html: Option<&Path>) -> Result<Done> {
         let source = self.source()?;
         // Without a model the lengths are not looked at, and the report says so.
-        let encoder = self.measuring_encoder().ok().flatten();
-        let judge =
-            Judge::new(self, encoder.as_ref().map(|(_, encoder)| encoder), &source.parts())?;
+        let reader = self.measuring_reader().ok().flatten();
+        let judge = Judge::new(self, reader.as_ref(), &source.parts())?;
         let length = judge.length();
-        let model = judge.contribution(&length);
+        let schema = self.answer_schema()?;
+        let rule = schema.as_ref().map(|schema| |answer: &str| schema.fault(answer));
+        let mut model = judge.contribution(&length);
+        model.answers = rule.as_ref().map(|rule| rule as AnswerRule<'_>);
         let report = sprat_data::check(
             &source.parts(),
             &self.check_options(),

@@ -1,10 +1,11 @@
 //! Models by reference, behind the one interface that answers.
 
 use crate::project::is_hosted;
+use crate::writer::{Writer, is_writer};
 use crate::{Project, bundle, codes};
 use sprat_hub::ModelRef;
 use sprat_infer::remote::{Prices, Remote, Settings};
-use sprat_infer::{EncoderEngine, Generator, Limits};
+use sprat_infer::{DecoderLimits, EncoderEngine, Generator, Limits};
 use sprat_model::Classifier;
 use sprat_task::settings::Candidate;
 use sprat_task::{Error, Result};
@@ -17,6 +18,32 @@ use std::sync::Arc;
 /// Those of the classifier.
 pub fn open_bundle(folder: &Path) -> Result<Classifier> {
     bundle::open(folder)
+}
+
+/// Opens a folder's model behind the one interface that answers: a tuned classifier, or a tuned
+/// model that writes, its adapter beside its base, its answers under its schema. `name` is what
+/// answers call it.
+///
+/// # Errors
+/// `SPRAT-FLOW-OTHER-TEMPLATE`, `-TOKENIZER` and `-ADAPTER` where something was exchanged since
+/// tuning; those of the model and of the engine.
+pub fn open_generator(
+    name: &str,
+    folder: &Path,
+    limits: Limits,
+    decoder: DecoderLimits,
+) -> Result<Arc<dyn Generator>> {
+    if is_writer(folder) {
+        let writer = Writer::open(name, folder, decoder)?;
+        return Ok(Arc::new(writer.answering(name)));
+    }
+    let model = Arc::new(bundle::open(folder)?);
+    Ok(Arc::new(EncoderEngine::start(name, model, limits)?))
+}
+
+/// Whether a folder is that of a tuned model, which [`open_generator`] opens.
+pub fn is_tuned(folder: &Path) -> bool {
+    bundle::is_bundle(folder) || is_writer(folder)
 }
 
 impl Project {
@@ -42,7 +69,7 @@ impl Project {
                 let folder = self.registry.checkout(&version)?;
                 self.local(&version.to_string(), &folder)
             }
-            ModelRef::Path(path) if bundle::is_bundle(&path) => self.local(reference, &path),
+            ModelRef::Path(path) if is_tuned(&path) => self.local(reference, &path),
             ModelRef::Endpoint { .. } => {
                 let known = |candidate: &&Candidate| candidate.model == reference;
                 let candidate = self.settings.candidates.iter().find(known).ok_or_else(|| {
@@ -63,9 +90,12 @@ impl Project {
         }
     }
 
-    fn local(&self, name: &str, folder: &Path) -> Result<Arc<dyn Generator>> {
-        let model = Arc::new(bundle::open(folder)?);
-        Ok(Arc::new(EncoderEngine::start(name, model, self.limits())?))
+    /// A tuned model's folder, within the bounds of the settings.
+    ///
+    /// # Errors
+    /// Those of [`open_generator`].
+    pub fn local(&self, name: &str, folder: &Path) -> Result<Arc<dyn Generator>> {
+        open_generator(name, folder, self.limits(), self.decoder_limits())
     }
 
     /// The bounds of the local engine's batches and queue.

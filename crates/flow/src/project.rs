@@ -4,7 +4,7 @@ use crate::codes;
 use crate::step::Steps;
 use sprat_hub::Pulled;
 use sprat_registry::Registry;
-use sprat_task::settings::{Candidate, Settings, TaskKind};
+use sprat_task::settings::{Candidate, Settings};
 use sprat_task::{Clock, Error, Interrupt, Progress, Result};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -84,18 +84,6 @@ impl Project {
     /// The folder of the HTML reports.
     pub fn reports(&self) -> PathBuf {
         self.state.join("reports")
-    }
-
-    /// # Errors
-    /// `SPRAT-FLOW-KIND` for tasks that are not there yet.
-    pub(crate) fn classifies(&self) -> Result<()> {
-        match self.settings.task.kind {
-            TaskKind::Classify => Ok(()),
-            _ => {
-                Err(Error::new(&codes::KIND, "this kind of task is not there yet")
-                    .field("task.kind"))
-            }
-        }
     }
 
     /// The candidate that is tuned: the first local one.

@@ -136,21 +136,7 @@ impl Project {
             seal: TestSeal { sealed: true, openings, waived: None },
         };
         self.progress.finish();
-        let release = &self.settings.release;
-        let rules = Rules {
-            min_quality: self.settings.needs.min_quality,
-            not_worse: NotWorse::NonInferior { margin: release.max_drop },
-        };
-        // Without a proof of "not worse by more than the margin" small tests would refuse every
-        // release; what is refused is evidence that the new one is worse.
-        let rules = match release.strict {
-            true => rules,
-            false => {
-                let alpha = 1.0 - release.confidence;
-                Rules { not_worse: NotWorse::NotShownWorse { alpha }, ..rules }
-            }
-        };
-        let passed = match (Gate { rules }).judge(&evidence) {
+        let passed = match (Gate { rules: self.gate_rules() }).judge(&evidence) {
             Ok(passed) => passed,
             Err(refusal) => return Ok(Err(refusal.record().clone())),
         };
@@ -193,6 +179,24 @@ impl Project {
         }))
     }
 
+    /// The rules that the settings set.
+    pub(crate) fn gate_rules(&self) -> Rules {
+        let release = &self.settings.release;
+        let rules = Rules {
+            min_quality: self.settings.needs.min_quality,
+            not_worse: NotWorse::NonInferior { margin: release.max_drop },
+        };
+        // Without a proof of "not worse by more than the margin" small tests would refuse every
+        // release; what is refused is evidence that the new one is worse.
+        match release.strict {
+            true => rules,
+            false => {
+                let alpha = 1.0 - release.confidence;
+                Rules { not_worse: NotWorse::NotShownWorse { alpha }, ..rules }
+            }
+        }
+    }
+
     /// All figures of the candidate on the test part; none of them depends on the machine, so that
     /// the same release has the same digest everywhere.
     fn scored(&self, questions: &Questions, given: &Given) -> Result<Scored> {
@@ -222,7 +226,7 @@ impl Project {
     }
 
     /// The version behind the release alias.
-    fn current(&self) -> Result<Option<Version>> {
+    pub(crate) fn current(&self) -> Result<Option<Version>> {
         match self.registry.alias(self.task(), &self.settings.release.alias)? {
             Some(alias) => self.registry.version(self.task(), alias.version).map(Some),
             None => Ok(None),
@@ -285,18 +289,29 @@ impl Project {
     /// # Errors
     /// Those of all steps before.
     pub fn release(&self, note: &str) -> Result<Done> {
+        if self.writes()? {
+            return self.release_writer(note);
+        }
         let prepared = self.prepared()?;
         let tuned = self.tuned(&prepared)?;
         let shrunk = self.shrunk(&tuned, &prepared)?;
         let subject = Subject { prepared: &prepared, tuned: &tuned, shrunk: &shrunk };
         let judged = self.released(&subject, note)?;
-        let record = match &judged {
+        self.release_done(&judged)
+    }
+
+    /// What `sprat release` shows of a judgement.
+    ///
+    /// # Errors
+    /// Those of writing the report.
+    pub(crate) fn release_done(&self, judged: &Judged) -> Result<Done> {
+        let record = match judged {
             Ok(stepped) => &stepped.value.gate,
             Err(record) => record,
         };
         let mut page = Page::new("Release").table(record.table());
         let version = judged.as_ref().ok().map(|s| format!("{}@v{}", self.task(), s.value.version));
-        page = match (&version, &judged) {
+        page = match (&version, judged) {
             (Some(version), Ok(stepped)) if stepped.skipped || !stepped.value.new => {
                 page.verdict(Tone::Good, format!("released already as {version}"))
             }

@@ -19,6 +19,7 @@ impl Project {
     pub fn reproduce(mut self, reference: &str) -> Result<Done> {
         let version = self.version(reference)?;
         let recipe = self.recall(&version)?;
+        self.for_encoders("reproduce")?;
         let prepared = self.prepared()?;
         same("data", version.content.data, prepared.data)?;
         same("split", version.content.split, prepared.split)?;

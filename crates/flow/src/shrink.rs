@@ -169,6 +169,9 @@ impl Project {
     /// # Errors
     /// Those of the data gate, the trainer and the models.
     pub fn shrink(&self) -> Result<Done> {
+        if self.writes()? {
+            return self.shrink_writer();
+        }
         let prepared = self.prepared()?;
         let tuned = self.tuned(&prepared)?;
         let shrunk = self.shrunk(&tuned, &prepared)?;

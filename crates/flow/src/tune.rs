@@ -41,11 +41,11 @@ pub(crate) struct Base {
 }
 
 impl Base {
-    fn of(candidate: &Candidate, pulled: &Pulled) -> Self {
+    pub(crate) fn of(candidate: &Candidate, pulled: &Pulled) -> Self {
         Base { reference: candidate.model.clone(), digest: pulled.digest, dir: pulled.dir.clone() }
     }
 
-    fn for_manifest(&self) -> BaseModel {
+    pub(crate) fn for_manifest(&self) -> BaseModel {
         BaseModel { reference: self.reference.clone(), digest: self.digest.to_string() }
     }
 }
@@ -136,6 +136,9 @@ impl Project {
     /// # Errors
     /// Those of the data gate and of the trainer.
     pub fn tune(&self) -> Result<Done> {
+        if self.writes()? {
+            return self.tune_writer();
+        }
         let prepared = self.prepared()?;
         let tuned = self.tuned(&prepared)?;
         let page = page(&tuned);
@@ -205,13 +208,22 @@ fn page(tuned: &Stepped<TuneRecord>) -> Page {
     }
     facts.push(("artefact".into(), tuned.value.artefact.short()));
     let title = if tuned.skipped { "Tune (nothing had changed)" } else { "Tune" };
-    Page::new(title).facts(facts).chart(losses(outcome)).list(outcome.notes.clone())
+    let chart = losses(
+        &outcome.history,
+        |point| point.validation.as_ref().map(|m| m.loss),
+        (outcome.best_step, outcome.validation.loss),
+    );
+    Page::new(title).facts(facts).chart(chart).list(outcome.notes.clone())
 }
 
 /// The losses over the steps, with the weights that were kept marked.
-fn losses(outcome: &Outcome) -> Lines {
-    let points = |y: &dyn Fn(&Point) -> Option<f64>| {
-        outcome.history.iter().filter_map(|p| Some((p.step as f64, y(p)?))).collect()
+pub(crate) fn losses<M>(
+    history: &[Point<M>],
+    validated: impl Fn(&Point<M>) -> Option<f64>,
+    (step, loss): (u64, f64),
+) -> Lines {
+    let points = |y: &dyn Fn(&Point<M>) -> Option<f64>| {
+        history.iter().filter_map(|p| Some((p.step as f64, y(p)?))).collect()
     };
     Lines {
         title: "Loss over the steps".into(),
@@ -219,11 +231,8 @@ fn losses(outcome: &Outcome) -> Lines {
         y: Axis::new("loss (nats)", Unit::Number),
         series: vec![
             Series { name: "training".into(), points: points(&|p| p.train_loss) },
-            Series {
-                name: "validation".into(),
-                points: points(&|p| p.validation.as_ref().map(|m| m.loss)),
-            },
+            Series { name: "validation".into(), points: points(&validated) },
         ],
-        marked: Some((outcome.best_step as f64, outcome.validation.loss, "kept".into())),
+        marked: Some((step as f64, loss, "kept".into())),
     }
 }

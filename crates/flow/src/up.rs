@@ -17,7 +17,7 @@ use std::time::Instant;
 
 /// One step of the path as the summary shows it.
 #[derive(Serialize)]
-struct Line {
+pub(crate) struct Line {
     step: &'static str,
     state: &'static str,
     seconds: f64,
@@ -26,13 +26,13 @@ struct Line {
 
 /// The steps so far.
 #[derive(Default)]
-struct Path {
+pub(crate) struct Path {
     lines: Vec<Line>,
 }
 
 impl Path {
     /// Runs a step and notes how long it took; `tell` says whether it was skipped, and the result.
-    fn step<T>(
+    pub(crate) fn step<T>(
         &mut self,
         step: &'static str,
         run: impl FnOnce() -> Result<T>,
@@ -46,7 +46,13 @@ impl Path {
         Ok(value)
     }
 
-    fn table(&self) -> Table {
+    /// The steps so far, for scripts.
+    pub(crate) fn lines(&self) -> &[Line] {
+        &self.lines
+    }
+
+    /// The steps so far, for people.
+    pub(crate) fn table(&self) -> Table {
         let mut table = Table::new("Steps", &["step", "state", "time", "result"]).numeric(&[2]);
         for line in &self.lines {
             table.push([
@@ -77,6 +83,9 @@ impl Project {
     /// # Errors
     /// Those of the steps; a gate's refusal is in the result.
     pub fn up(&self) -> Result<Done> {
+        if self.writes()? {
+            return self.up_writer();
+        }
         let mut path = Path::default();
         let prepared = path.step("data", || self.prepared(), |p| (p.step.skipped, data_line(p)))?;
         let tuned = path.step("tune", || self.tuned(&prepared), |t| (t.skipped, tune_line(t)))?;
@@ -128,7 +137,7 @@ impl Project {
         self.summary(&path, &made)
     }
 
-    fn refused(&self, path: &Path, page: Page, error: Error) -> Done {
+    pub(crate) fn refused(&self, path: &Path, page: Page, error: Error) -> Done {
         let page = page.section("Steps").table(path.table());
         let body = json!({ "task": self.task(), "steps": path.lines });
         Done::new("sprat.up/1", body, page).refused_by(Some(error))
@@ -275,7 +284,7 @@ fn quality(gate: &GateRecord) -> String {
     format!("{} {}", gate.evidence.quality.metric, gate.evidence.quality.value.percent())
 }
 
-fn data_line(prepared: &Prepared) -> String {
+pub(crate) fn data_line(prepared: &Prepared) -> String {
     let record = &prepared.step.value;
     let [train, validation, test] = record.rows;
     format!(

@@ -8,7 +8,7 @@ use crate::text::{Control, TextTokenizer};
 use crate::vocabulary::GgufVocabulary;
 use serde_json::Value;
 use sprat_nn::Format;
-use sprat_task::{Error, Result, Timestamp};
+use sprat_task::{Digest, Error, Result, Timestamp};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -132,6 +132,15 @@ impl LanguageModel {
     /// The chat templates; none for a model that was never taught to chat.
     pub fn templates(&self) -> Option<&ChatTemplates> {
         self.templates.as_ref()
+    }
+
+    /// The digest of what turns conversations into texts: of the templates, or of the plain form
+    /// of a model that has none.
+    pub fn template_digest(&self) -> Digest {
+        match &self.templates {
+            Some(templates) => templates.digest(),
+            None => Digest::of(PLAIN.as_bytes()),
+        }
     }
 
     /// A conversation as the text that the model reads. A model without a template of its own

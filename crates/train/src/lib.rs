@@ -30,6 +30,7 @@ mod metrics;
 mod optimizer;
 mod recipe;
 mod record;
+mod replay;
 #[cfg(test)]
 mod resume_tests;
 mod run;
@@ -53,6 +54,7 @@ pub use memory::peak as peak_memory;
 pub use metrics::{Metrics, temperature};
 pub use recipe::{Recipe, data_digest, default_rate, digest as recipe_digest, resolve};
 pub use record::{FILE as RECORD_FILE, Outcome, SCHEMA as RECORD_SCHEMA};
+pub use replay::replay;
 pub use run::{Job, MODEL_FOLDER, train, tune};
 pub use schedule::Schedule;
 pub use search::{Found, search};

@@ -2,7 +2,7 @@
 
 use sprat_task::Digest;
 pub use sprat_task::settings::Tune as Recipe;
-use sprat_task::settings::{Method, Span};
+use sprat_task::settings::{Method, Span, TrainingMemory};
 
 /// The learning rate where the recipe names none. Found by the search of this crate on Banking77
 /// with MiniLM, validation part only; `benches/README.md` has the table.
@@ -22,9 +22,15 @@ pub fn resolve(recipe: &Recipe) -> Recipe {
 }
 
 /// The digest of what decides a run's result: the filled recipe without the settings that change
-/// only its course (how often checkpoints are written, how long the search before it may take).
+/// only its course (how often checkpoints are written, how long the search before it may take,
+/// how much memory there is).
 pub fn digest(recipe: &Recipe) -> Digest {
-    let recipe = Recipe { budget: None, checkpoint_every: Span::seconds(0), ..resolve(recipe) };
+    let recipe = Recipe {
+        budget: None,
+        checkpoint_every: Span::seconds(0),
+        memory: TrainingMemory::High,
+        ..resolve(recipe)
+    };
     // The recipe is plain data: to JSON it always goes.
     Digest::of_json(&serde_json::to_value(recipe).unwrap_or_default())
 }
@@ -45,7 +51,8 @@ mod tests {
         let searched = Recipe { budget: Some(Span::seconds(600)), ..recipe.clone() };
         let explicit =
             Recipe { learning_rate: Some(default_rate(recipe.method)), ..recipe.clone() };
-        for same in [slower, searched, explicit] {
+        let small = Recipe { memory: TrainingMemory::Low, ..recipe.clone() };
+        for same in [slower, searched, explicit, small] {
             assert_eq!(digest(&recipe), digest(&same));
         }
         for other in [

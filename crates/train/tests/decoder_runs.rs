@@ -9,7 +9,7 @@ use sprat_model::decoder::{Decoder, DecoderAdapter, tiny};
 use sprat_task::settings::{Method, Precision, Span};
 use sprat_task::{Interrupt, Progress, Quiet, Result};
 use sprat_train::{
-    DecoderJob, DecoderOutcome, MODEL_FOLDER, Memory, Recipe, TokenExample, train_decoder,
+    DecoderJob, DecoderOutcome, MODEL_FOLDER, Memory, Recipe, TokenExample, replay, train_decoder,
     tune_decoder,
 };
 use std::path::{Path, PathBuf};
@@ -140,6 +140,11 @@ fn every_method_learns_and_leaves_what_is_served() {
         // The loop's own measure is the same but for rounding.
         let best = outcome.history.iter().find(|point| point.step == outcome.best_step).unwrap();
         assert!((best.validation.unwrap().loss - after.loss).abs() < 1e-4);
+        let base = bench.path("base");
+        let job = bench.job(&base, &folder, &recipe, &Quiet);
+        let again = replay(&job, &folder, &bench.valid).unwrap();
+        let sum: f64 = again.iter().map(|example| example.loss).sum();
+        assert!((sum / found.tokens as f64 - after.loss).abs() < 1e-4, "the trainer's own forward");
         assert!(!bench.path(&name).join("checkpoint").exists(), "no checkpoint is left over");
     }
 }

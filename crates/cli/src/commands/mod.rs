@@ -5,11 +5,11 @@ mod keys;
 mod predict;
 mod serve;
 
-use crate::args::{Cli, Command, Global, Pull};
+use crate::args::{Cli, Command, Global, KindArg, Pull};
 use crate::{overrides, progress, reference, signals};
 use sprat_flow::{Done, InitOptions, Project, Surroundings};
 use sprat_hub::ModelRef;
-use sprat_task::settings::Settings;
+use sprat_task::settings::{Settings, TaskKind};
 use sprat_task::{Interrupt, Progress, Quiet, Result, SystemClock};
 use std::sync::Arc;
 
@@ -68,6 +68,13 @@ pub(crate) fn run(cli: &Cli) -> Result<Done> {
                 input: flags.input.clone(),
                 target: flags.target.clone(),
                 group: flags.group.clone(),
+                kind: match flags.kind {
+                    KindArg::Classify => TaskKind::Classify,
+                    KindArg::Extract => TaskKind::Extract,
+                    KindArg::Generate => TaskKind::Generate,
+                },
+                schema: flags.schema.clone(),
+                instruction: flags.instruction.clone(),
                 model: flags.model.clone(),
                 force: flags.force,
             };

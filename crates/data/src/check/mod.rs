@@ -1,5 +1,6 @@
 //! The data gate: checks behind one trait, one file each, and the report they make together.
 
+mod answers;
 mod classes;
 mod conflicts;
 mod duplicates;
@@ -16,7 +17,7 @@ use crate::evidence::Evidence;
 use crate::part::Parts;
 use crate::report::{CheckReport, PartReport, Report, Status, Verdict};
 pub use findings::{Finding, Findings, RowRef};
-pub use options::{CheckOptions, FromModel, Length, LengthLimit, Severity};
+pub use options::{AnswerRule, CheckOptions, FromModel, Length, LengthLimit, Severity};
 use sprat_task::{Interrupt, Progress, Result};
 
 /// One thing the gate looks for.
@@ -55,6 +56,7 @@ pub fn checks() -> &'static [&'static dyn Check] {
         &classes::LabelOnlyInTest,
         &empty::MissingLabel,
         &empty::EmptyText,
+        &answers::InvalidAnswer,
         &conflicts::ConflictingLabels,
         &duplicates::Exact,
         &duplicates::Near,

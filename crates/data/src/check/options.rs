@@ -108,4 +108,9 @@ pub struct FromModel<'a> {
     pub limit: Option<LengthLimit<'a>>,
     /// Its out-of-sample probabilities, used instead of the built-in linear model's.
     pub probabilities: Option<Probabilities<'a>>,
+    /// What the targets must satisfy, where they are answers and not labels.
+    pub answers: Option<AnswerRule<'a>>,
 }
+
+/// Says why a target is no answer, if it is none.
+pub type AnswerRule<'a> = &'a (dyn Fn(&str) -> Option<String> + Sync);

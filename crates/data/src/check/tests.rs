@@ -52,8 +52,22 @@ fn run(options: &CheckOptions) -> Report {
     let parts = Parts { train: &train, validation: None, test: Some(&test) };
     let limit =
         LengthLimit { length: &|text: &str| text.split_whitespace().count(), max_tokens: 10 };
-    let model = FromModel { limit: Some(limit), probabilities: None };
+    let model = FromModel { limit: Some(limit), ..FromModel::default() };
     check(&parts, options, &model, &Quiet, &Interrupt::default()).unwrap()
+}
+
+#[test]
+fn targets_that_are_no_answers_block_and_are_named() {
+    let train = data("train.csv", &[("a table for two", "{}"), ("two at eight", "nothing")]);
+    let rule = |target: &str| (target != "{}").then(|| "no JSON".to_owned());
+    let model = FromModel { answers: Some(&rule), ..FromModel::default() };
+    let options = CheckOptions::default();
+    let report =
+        check(&Parts::whole(&train), &options, &model, &Quiet, &Interrupt::default()).unwrap();
+    let found = report.check("invalid-answer").unwrap();
+    assert_eq!((found.status, found.total), (Status::Blocked, 1));
+    assert_eq!(found.findings[0].rows[0].row, 2);
+    assert_eq!(found.findings[0].message, "no JSON");
 }
 
 #[test]

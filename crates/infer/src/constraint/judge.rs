@@ -89,13 +89,35 @@ fn satisfies(check: &Check, reach: &Reach, mut value: Value) -> Outcome {
     reach.cost(check.root, &value)?;
     // The validator takes objects that differ in the order of their members for different ones.
     value.sort_all_objects();
-    Ok(check.validator.validate(&value).map_err(|why| {
-        let text: String = why.to_string().chars().take(500).collect();
-        match why.instance_path.as_str() {
-            "" => text,
-            place => format!("at {place}: {text}"),
-        }
-    }))
+    Ok(check.validator.validate(&value).map_err(|why| shown(&why)))
+}
+
+/// Checks JSON against a schema in the way in which finished answers are checked, for examples
+/// of answers.
+pub struct SchemaCheck(Validator);
+
+impl SchemaCheck {
+    /// # Errors
+    /// [`codes::SCHEMA`] when it is no valid schema.
+    pub fn new(schema: &Value) -> Result<Self> {
+        validator(schema, "").map(SchemaCheck)
+    }
+
+    /// What is wrong with a value, if anything is.
+    pub fn fault(&self, value: &Value) -> Option<String> {
+        let mut sorted = value.clone();
+        sorted.sort_all_objects();
+        self.0.validate(&sorted).err().map(|why| shown(&why))
+    }
+}
+
+/// An error of the validator in a line.
+fn shown(why: &jsonschema::ValidationError<'_>) -> String {
+    let text: String = why.to_string().chars().take(500).collect();
+    match why.instance_path.as_str() {
+        "" => text,
+        place => format!("at {place}: {text}"),
+    }
 }
 
 /// What checks JSON against a schema; formats are checked.

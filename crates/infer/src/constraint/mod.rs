@@ -24,7 +24,7 @@ mod reach;
 mod tools;
 mod vocabulary;
 
-pub use judge::Validity;
+pub use judge::{SchemaCheck, Validity};
 pub use matcher::{Enforced, Matcher};
 pub use tools::{Call, calls};
 

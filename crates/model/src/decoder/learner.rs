@@ -249,6 +249,37 @@ impl DecoderLearner {
         (trained, self.decoder.config.parameters() + own)
     }
 
+    /// Puts a trained adapter in the place of the present one, which must adapt the same
+    /// projections with the same rank.
+    ///
+    /// # Errors
+    /// `SPRAT-MODEL-ADAPTER` when the two do not belong together.
+    pub fn load(&mut self, adapter: &Adapter<Projection>) -> Result<()> {
+        let wrong = |what: &str| Err(Error::new(&codes::ADAPTER, what));
+        let mut left = adapter.pairs.len();
+        for (layer, slots) in self.adapters.iter_mut().enumerate() {
+            for own in slots.iter_mut().flatten() {
+                let fits =
+                    |pair: &&LoraPair<Projection>| pair.layer == layer && pair.part == own.part;
+                let Some(pair) = adapter.pairs.iter().find(fits) else {
+                    return wrong("the adapter lacks a projection that is trained");
+                };
+                let same = own.lora.a.rows == pair.a.rows && own.lora.b.rows == pair.b.rows;
+                if !same || own.lora.a.cols != pair.a.cols {
+                    return wrong("the adapter's matrices have other shapes");
+                }
+                own.lora.a.clone_from(&pair.a);
+                own.lora.b.clone_from(&pair.b);
+                own.lora.scale = adapter.scale;
+                left -= 1;
+            }
+        }
+        if left > 0 {
+            return wrong("the adapter has projections that are not trained");
+        }
+        Ok(())
+    }
+
     /// The adapter as it stands; `None` unless LoRA is trained.
     pub fn adapter(&self, base: &BaseModel) -> Option<Adapter<Projection>> {
         let DecoderTuning::Lora(settings) = &self.tuning else { return None };

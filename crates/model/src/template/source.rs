@@ -4,7 +4,7 @@ use super::{ChatTemplate, wrong};
 use crate::files::{json_file, text_file};
 use crate::text::SpecialTexts;
 use serde_json::Value;
-use sprat_task::{Error, Result};
+use sprat_task::{Digest, Error, Result};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -15,12 +15,18 @@ const LONGEST: usize = 1 << 20;
 #[derive(Debug)]
 pub struct ChatTemplates {
     named: BTreeMap<String, ChatTemplate>,
+    digest: Digest,
 }
 
 /// The template that is used unless another one is asked for.
 const DEFAULT: &str = "default";
 /// The template that is used when there are tools.
 const TOOLS: &str = "tool_use";
+
+fn digest<'a>(sources: impl IntoIterator<Item = (&'a str, &'a str)>) -> Digest {
+    let sources = sources.into_iter().map(|(name, source)| (name.to_owned(), source.into()));
+    Digest::of_json(&Value::Object(sources.collect()))
+}
 
 impl ChatTemplates {
     /// The templates of a model folder: `chat_template.jinja`, or `chat_template` of
@@ -51,12 +57,13 @@ impl ChatTemplates {
                 sources.insert(name.to_owned(), (path.clone(), text_file(&path)?));
             }
         }
+        let digest = digest(sources.iter().map(|(name, (_, source))| (&**name, &**source)));
         let mut named = BTreeMap::new();
         for (name, (path, source)) in sources {
             let template = ChatTemplate::new(&source, texts.clone());
             named.insert(name, template.map_err(|error| error.file(path))?);
         }
-        Ok((!named.is_empty()).then_some(ChatTemplates { named }))
+        Ok((!named.is_empty()).then_some(ChatTemplates { named, digest }))
     }
 
     /// One template, as a GGUF file has it under `tokenizer.chat_template`.
@@ -65,7 +72,14 @@ impl ChatTemplates {
     /// `SPRAT-MODEL-TEMPLATE` when it does not compile.
     pub fn from_source(source: &str, texts: &SpecialTexts) -> Result<Self> {
         let template = ChatTemplate::new(source, texts.clone())?;
-        Ok(ChatTemplates { named: BTreeMap::from([(DEFAULT.to_owned(), template)]) })
+        let digest = digest([(DEFAULT, source)]);
+        Ok(ChatTemplates { named: BTreeMap::from([(DEFAULT.to_owned(), template)]), digest })
+    }
+
+    /// The digest of all templates with their names: the same text from another kind of file has
+    /// the same.
+    pub fn digest(&self) -> Digest {
+        self.digest
     }
 
     /// The names of the templates.

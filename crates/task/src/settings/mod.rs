@@ -9,7 +9,7 @@ pub use read::{INVALID, UNKNOWN_KEY, UNREADABLE};
 pub use section::Field;
 pub use sections::{
     Candidate, ClassWeights, Cost, Data, Decay, Method, Needs, Precision, Privacy, Release, Serve,
-    Shrink, Task, TaskKind, TraceText, Tune,
+    Shrink, Task, TaskKind, TraceText, TrainingMemory, Tune,
 };
 pub use units::Span;
 

@@ -1,6 +1,6 @@
 //! Reading `sprat.toml`: syntax, unknown keys with the nearest known one, and ranges.
 
-use super::{SECTIONS, Section, Settings};
+use super::{SECTIONS, Section, Settings, TaskKind};
 use crate::error::{Code, Error, Kind, Result};
 use std::ops::Range;
 use std::path::Path;
@@ -109,6 +109,9 @@ impl Settings {
                 return out(field, format!("{value} is out of range: {least} to {most}"));
             }
         }
+        if self.task.kind == TaskKind::Extract && self.task.schema.is_none() {
+            return out("task.schema", "extraction needs the JSON Schema of its answers".into());
+        }
         if self.data.validation_share + self.data.test_share > 0.95 {
             return out("data.test_share", "validation and test leave nothing to train on".into());
         }
@@ -117,6 +120,7 @@ impl Settings {
             ("tune.batch", self.tune.batch, 1, 65_536),
             ("tune.patience", self.tune.patience, 1, 1_000_000),
             ("tune.eval_every", self.tune.eval_every.unwrap_or(1), 1, 1_000_000_000),
+            ("task.max_answer_tokens", self.task.max_answer_tokens, 1, 1_000_000),
             ("tune.max_tokens", self.tune.max_tokens.unwrap_or(8), 4, 1_000_000),
             ("data.pick", self.data.pick.unwrap_or(1), 1, 1_000_000_000),
             ("data.max_cell_bytes", self.data.max_cell_bytes, 1, 1 << 30),
@@ -250,6 +254,8 @@ mod tests {
             "[task]\nname = \"No Way\"",
             "[data]\ntest_share = 0.6\nvalidation_share = 0.5",
             "[tune]\nbudget = \"soon\"",
+            "[task]\nkind = \"extract\"",
+            "[task]\nmax_answer_tokens = 0",
             "task = 3",
             "[task",
         ] {

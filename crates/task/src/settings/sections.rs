@@ -71,6 +71,17 @@ pub enum ClassWeights {
     Balanced,
 }
 
+/// How much memory the training of a decoder may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TrainingMemory {
+    /// Keeps only the states before each layer and computes the rest again: the same result to
+    /// the bit, in about a third more time.
+    Low,
+    /// Keeps all that the backward pass needs.
+    High,
+}
+
 /// What a trace keeps of a request's text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -88,14 +99,22 @@ section! {
     Task ["task"] {
         /// The task's name: lower-case letters, digits and hyphens. Releases carry it.
         name: String = "task".into(),
-        /// `classify`: one label out of a fixed list. (`extract` and `generate` are reserved.)
+        /// `classify`: one label out of a fixed list; `extract`: fields out of a text, as JSON under
+        /// `schema`; `generate`: free text.
         kind: TaskKind = TaskKind::Classify,
         /// The column with the input text.
         input: String = "text".into(),
-        /// The column with the label.
+        /// The column with the label, or with the wanted answer: JSON where the kind is `extract`.
         target: String = "label".into(),
         /// A column whose values must not be torn apart by a split, such as a conversation.
         group: Option<String> = None,
+        /// What a model that writes is told before every text, as the system message. It becomes
+        /// part of the tuned model.
+        instruction: Option<String> = None,
+        /// The JSON Schema of the answers, a file; `extract` needs it. Every answer satisfies it.
+        schema: Option<PathBuf> = None,
+        /// The longest answer, in tokens, of a model that writes.
+        max_answer_tokens: usize = 256,
         /// The served model abstains when its calibrated confidence is below this.
         abstain_below: f64 = 0.0,
     }
@@ -142,7 +161,8 @@ section! {
         requests_per_day: Option<u64> = None,
         /// `on-premise`: requests never leave the user's machines; `any`: they may.
         privacy: Privacy = Privacy::Any,
-        /// The least accuracy that a release must reach on the sealed test.
+        /// The least quality that a release must reach on the sealed test: accuracy, the share of
+        /// exactly right answers for `extract`, the mean token F1 for `generate`.
         min_quality: Option<f64> = None,
     }
 }
@@ -214,6 +234,9 @@ section! {
         precision: Precision = Precision::Bf16,
         /// Longer texts are cut to this many tokens; without it to the model's own limit.
         max_tokens: Option<usize> = None,
+        /// How much memory the training of a decoder takes: `high`, or `low` for the same result in
+        /// about a third more time.
+        memory: TrainingMemory = TrainingMemory::High,
         /// Write a checkpoint after this time.
         checkpoint_every: Span = Span::seconds(30),
     }
@@ -222,7 +245,7 @@ section! {
 section! {
     /// How the tuned model is made smaller, and what counts as unhurt.
     Shrink ["shrink"] {
-        /// The formats to try: `int8`, `bf16`.
+        /// The formats to try: `int8`, `bf16`; of a decoder also `q8_0` and `q4_0`.
         formats: Vec<String> = vec!["int8".into(), "bf16".into()],
         /// The largest loss of accuracy, as a share of the examples, that counts as unhurt.
         margin: f64 = 0.02,

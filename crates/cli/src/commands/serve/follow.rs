@@ -42,7 +42,7 @@ impl Releases {
     fn target(&self, project: &Project) -> Result<Target> {
         let reference = self.reference(project);
         let path = PathBuf::from(reference.trim_start_matches("file:"));
-        if path.join("classifier.json").is_file() {
+        if sprat_flow::is_tuned(&path) {
             return Ok(Target {
                 name: format!("{}@{}", self.task, path.display()),
                 aliases: Vec::new(),
@@ -95,6 +95,19 @@ impl Source for Releases {
         if let Some(same) = present.iter().find(|served| served.version == target.name) {
             return Ok(vec![Arc::clone(same)]);
         }
+        let threshold = (self.abstain > 0.0).then_some(self.abstain);
+        if sprat_flow::is_writer(&target.folder) {
+            let generator = project.local(&target.name, &target.folder)?;
+            return Ok(vec![Arc::new(Served {
+                id: self.task.clone(),
+                aliases: target.aliases,
+                version: target.name,
+                created: target.created,
+                generator: Some(generator),
+                embedder: None,
+                threshold,
+            })]);
+        }
         let model = Arc::new(sprat_flow::open_bundle(&target.folder)?);
         let limits = project.limits();
         let embedder = EncoderEmbedder::start(&*target.name, model.clone(), limits)?;
@@ -107,7 +120,7 @@ impl Source for Releases {
             created: target.created,
             generator: Some(generator),
             embedder: Some(Arc::new(embedder)),
-            threshold: (self.abstain > 0.0).then_some(self.abstain),
+            threshold,
         })])
     }
 }
