@@ -3,7 +3,7 @@
 use crate::codes;
 use crate::drawing::{self, MOST_LOGPROBS};
 use crate::error::{ApiError, ApiResult};
-use crate::exchange::{Exchange, Form, Protocol};
+use crate::exchange::{self, Exchange, Form, Protocol};
 use crate::schema::Plan;
 use crate::sse;
 use crate::state::{Admission, State};
@@ -56,8 +56,7 @@ pub(crate) async fn chat(
     };
     let n = drawing::apply(drawing, &mut asked, generator.converses())?;
     let form = constrain(&mut request, &mut asked, generator.as_ref())?;
-    let pending = drawing::each(&asked, n).map(|one| generator.submit(one));
-    let pending = pending.collect::<sprat_task::Result<Vec<_>>>()?;
+    let pending = exchange::submit(generator, drawing::each(&asked, n).collect()).await?;
     let exchange = Exchange {
         created: state.clock.now().0 / 1000,
         state,

@@ -3,7 +3,7 @@
 use crate::codes;
 use crate::drawing::{self, MOST_LOGPROBS};
 use crate::error::{ApiError, ApiResult};
-use crate::exchange::{Exchange, Protocol};
+use crate::exchange::{self, Exchange, Protocol};
 use crate::sse;
 use crate::state::{Admission, State};
 use crate::wire::{CompletionRequest, Prompt};
@@ -76,13 +76,12 @@ pub(crate) async fn completions(
     };
     let n = drawing::apply(drawing, &mut asked, true)?;
     let input = shown.join("\n");
-    let mut pending = Vec::with_capacity(inputs.len() * n as usize);
+    let mut requests = Vec::with_capacity(inputs.len() * n as usize);
     for input in inputs {
         let one = Request { input, ..asked.clone() };
-        for one in drawing::each(&one, n) {
-            pending.push(generator.submit(one)?);
-        }
+        requests.extend(drawing::each(&one, n));
     }
+    let pending = exchange::submit(generator, requests).await?;
     let exchange = Exchange {
         created: state.clock.now().0 / 1000,
         state,

@@ -9,7 +9,7 @@ use crate::tools;
 use crate::trace::Trace;
 use serde_json::{Map, Value, json};
 use sprat_infer::constraint::{Call, Enforced, calls};
-use sprat_infer::{Answer, Finish, Pending, TokenScore};
+use sprat_infer::{Answer, Finish, Generator, Pending, Request, TokenScore};
 use std::sync::Arc;
 
 /// Which protocol, and how the answer leaves.
@@ -216,6 +216,21 @@ impl Exchange {
             ..Trace::default()
         }
     }
+}
+
+/// Hands requests to a generator, away from the threads that answer other clients: rendering a
+/// template, cutting a long text into tokens and compiling a schema take their time.
+pub(crate) async fn submit(
+    generator: Arc<dyn Generator>,
+    requests: Vec<Request>,
+) -> ApiResult<Vec<Pending>> {
+    let work = move || requests.into_iter().map(|one| generator.submit(one)).collect();
+    let submitted: sprat_task::Result<Vec<Pending>> =
+        tokio::task::spawn_blocking(work).await.map_err(|_| {
+            let what = "the request could not be prepared";
+            ApiError::plain(&sprat_infer::codes::PANIC, what)
+        })?;
+    Ok(submitted?)
 }
 
 /// What the answers of a request took together.
