@@ -2,10 +2,9 @@
 //! the proof that the tuned skill is unhurt.
 
 use super::bundle::{Writer, weights_folder};
-use super::manifest::{FILE, WriterManifest, WriterWeights};
+use super::manifest::{WriterManifest, WriterWeights};
 use super::score::{Asked, Given, Judge};
 use super::tune::WriterRecord;
-use crate::bundle::{BASE, link_folder};
 use crate::prepare::Prepared;
 use crate::step::Stepped;
 use crate::{Done, Project, bundle, codes};
@@ -277,24 +276,29 @@ pub(crate) fn merged(full: &Path, weights: WriterWeights, target: &Path) -> Resu
     if matches!(weights, WriterWeights::Q8 | WriterWeights::Q4) {
         whole_blocks(&weights_folder(full, manifest.weights), weights)?;
     }
-    if manifest.weights == WriterWeights::Adapter {
-        let base = full.join(BASE);
-        std::fs::create_dir_all(target)
-            .map_err(|why| Error::io(&codes::WRITE, "make a folder", target, &why))?;
-        if let Some(file) = gguf_file(&base)? {
-            let format = blocks(weights)?;
-            merge_gguf(&file, Some(full), Some(format), &target.join(GGUF))?;
-            return finish(manifest, weights, target);
-        }
-        let config = DecoderConfig::read(&base.join("config.json"))?;
-        let adapter = Adapter::read(full, &config)?;
-        merge_adapter(&base, &adapter, Format::Bf16, target)?;
-    } else {
-        link_folder(full, target)?;
-        let own = target.join(FILE);
-        std::fs::remove_file(&own)
-            .map_err(|why| Error::io(&codes::WRITE, "replace a file", &own, &why))?;
+    let base = weights_folder(full, manifest.weights);
+    std::fs::create_dir_all(target)
+        .map_err(|why| Error::io(&codes::WRITE, "make a folder", target, &why))?;
+    if let Some(file) = gguf_file(&base)? {
+        let format = blocks(weights)?;
+        merge_gguf(&file, Some(full), Some(format), &target.join(GGUF))?;
+        return finish(manifest, weights, target);
     }
+    let config = DecoderConfig::read(&base.join("config.json"))?;
+    let adapter = match manifest.weights {
+        WriterWeights::Adapter => Adapter::read(full, &config)?,
+        // Nothing to merge: the weights themselves were trained.
+        _ => Adapter {
+            rank: 1,
+            alpha: 1.0,
+            dropout: 0.0,
+            base: String::new(),
+            digest: String::new(),
+            scale: 1.0,
+            pairs: Vec::new(),
+        },
+    };
+    merge_adapter(&base, &adapter, Format::Bf16, target)?;
     finish(manifest, weights, target)
 }
 
