@@ -30,5 +30,5 @@ test: dev/python ## All tests, with what they need installed into .cache.
 reference: ## Write docs/reference from the code.
 	cargo run -q -p sprat -- reference docs/reference
 
-bench-%: build ## bench-{encoder-train,encoder-serve,banking77,data-check,mask-cost,decode,decode-batch,prefill,contended}
+bench-%: build ## bench-{encoder-train,encoder-serve,banking77,data-check,mask-cost,train,qlora,decode,decode-batch,prefill,contended}
 	@benches/run $*

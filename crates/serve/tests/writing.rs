@@ -204,3 +204,10 @@ fn the_official_client_is_satisfied() {
     let server = Server::writing();
     support::python("openai_writer.py", &format!("http://{}/v1", server.address), "openai");
 }
+
+/// The same with the client for JavaScript.
+#[test]
+fn the_official_javascript_client_is_satisfied() {
+    let server = Server::writing();
+    support::node("openai_writer.cjs", &format!("http://{}/v1", server.address), "openai");
+}

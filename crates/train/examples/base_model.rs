@@ -184,7 +184,7 @@ fn train_tokenizer(documents: &[Document], folder: &Path) -> Result<()> {
         .show_progress(false)
         .vocab_size(VOCABULARY)
         .min_frequency(2)
-        .initial_alphabet(ByteLevel::alphabet())
+        .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
         .special_tokens(control)
         .build();
     let mut tokenizer = TokenizerBuilder::<

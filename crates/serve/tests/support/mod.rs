@@ -12,6 +12,8 @@ use sprat_serve::{Config, Served, Table, Trace, TraceSink};
 use sprat_task::{Error, Interrupt, Result, SystemClock, Timestamp};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
@@ -126,22 +128,39 @@ pub fn writer() -> Arc<Served> {
 
 /// Runs a Python script beside this one against a server, where its client is installed.
 pub fn python(script: &str, address: &str, package: &str) {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let python = std::env::var_os("SPRAT_PYTHON")
-        .map_or_else(|| root.join(".cache/test-venv/bin/python"), Into::into);
-    let import = format!("import {package}");
-    let has = std::process::Command::new(&python).args(["-c", &import]).output();
-    if !has.is_ok_and(|output| output.status.success()) {
-        let python = python.display();
-        eprintln!("SKIPPED {script}: {python} has no package `{package}`");
-        eprintln!("        (`make test` installs it, or set SPRAT_PYTHON)");
+        .map_or_else(|| root().join(".cache/test-venv/bin/python"), Into::into);
+    let mut has = Command::new(&python);
+    has.args(["-c", &format!("import {package}")]);
+    client(Command::new(&python), has, script, address, "set SPRAT_PYTHON");
+}
+
+/// The same with Node.js and a package of npm.
+pub fn node(script: &str, address: &str, package: &str) {
+    let modules = std::env::var_os("SPRAT_NODE_PATH")
+        .map_or_else(|| root().join(".cache/test-node/node_modules"), Into::into);
+    let command = || {
+        let mut command = Command::new("node");
+        command.env("NODE_PATH", &modules);
+        command
+    };
+    let mut has = command();
+    has.args(["-e", &format!("require('{package}')")]);
+    client(command(), has, script, address, "set SPRAT_NODE_PATH");
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn client(mut run: Command, mut has: Command, script: &str, address: &str, hint: &str) {
+    if !has.output().is_ok_and(|output| output.status.success()) {
+        eprintln!("SKIPPED {script}: its client is not installed");
+        eprintln!("        (`make test` installs it, or {hint})");
         return;
     }
-    let output = std::process::Command::new(&python)
-        .arg(root.join("crates/serve/tests").join(script))
-        .arg(address)
-        .output()
-        .unwrap();
+    let path = root().join("crates/serve/tests").join(script);
+    let output = run.arg(path).arg(address).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}\n{errors}");
