@@ -136,8 +136,22 @@ fn from_rows_to_a_model_that_answers_in_json() {
         assert_eq!(step["state"], "unchanged", "{step}");
     }
     sprat(path, &["doctor", "--quiet"]).exits(0);
-    let refused = sprat(path, &["reproduce", "v1", "--quiet"]).exits(1);
-    assert!(refused.err.contains("SPRAT-FLOW-KIND"), "{}", refused.err);
+    let again = sprat(path, &["reproduce", "v1", "--quiet", "--json", "--threads", "1"]);
+    assert_eq!(again.exits(0).json()["reproduced"], true);
+
+    // Another seed makes another model, which is tested against the first.
+    let file = path.join("sprat.toml");
+    let settings = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, settings.replace("[tune]", "[tune]\nseed = 7")).unwrap();
+    let second = sprat(path, &["release", "--quiet", "--json"]).exits(0).json();
+    assert_eq!(second["version"], "tables@v2", "{second}");
+    let findings = second["gate"]["findings"].as_array().unwrap();
+    let rule = findings.iter().find(|rule| rule["rule"] == "not-worse-than-current").unwrap();
+    assert_eq!(rule["verdict"], "passed", "{rule}");
+    sprat(path, &["promote", "v2", "--quiet"]).exits(0);
+    assert_eq!(answer("tables@production")["model"], "tables@v2");
+    sprat(path, &["rollback", "--quiet"]).exits(0);
+    assert_eq!(answer("tables@production")["model"], "tables@v1");
 }
 
 #[test]

@@ -19,9 +19,12 @@ pub(crate) fn scope_factor(
     scope: Scope,
     all: &[Assessment],
 ) -> Factor {
+    let answers = match scope.labels {
+        0 => "The task's answers are written; it has".to_owned(),
+        labels => format!("The task has {} answers and", count(labels)),
+    };
     let task = format!(
-        "The task has {} answers and {} training rows, measured on {} rows.",
-        count(scope.labels),
+        "{answers} {} training rows, measured on {} rows.",
         count(scope.training_rows),
         count(scope.test_rows)
     );

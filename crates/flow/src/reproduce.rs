@@ -1,7 +1,9 @@
 //! `sprat reproduce`: a version's recipe run again from its recorded inputs, and the bits compared.
 
 use crate::prepare::Prepared;
-use crate::{Done, Project, bundle, codes};
+use crate::project::short_name;
+use crate::tune::Base;
+use crate::{Done, Project, bundle, codes, writer};
 use serde_json::json;
 use sprat_model::Stored;
 use sprat_registry::{Tree, Version};
@@ -19,7 +21,6 @@ impl Project {
     pub fn reproduce(mut self, reference: &str) -> Result<Done> {
         let version = self.version(reference)?;
         let recipe = self.recall(&version)?;
-        self.for_encoders("reproduce")?;
         let prepared = self.prepared()?;
         same("data", version.content.data, prepared.data)?;
         same("split", version.content.split, prepared.split)?;
@@ -80,6 +81,13 @@ impl Project {
         let candidate = self.base_candidate()?;
         let pulled = self.fetched(&candidate.model)?;
         same("base model", version.content.base.digest, pulled.digest)?;
+        let variant = version.content.settings["variant"].as_str();
+        if self.writes()? {
+            let base = Base::of(candidate, &pulled);
+            let run = work.join("run");
+            self.make_writer((short_name(candidate), base), recipe, prepared, &run)?;
+            return writer::variant(&run, variant, &work.join("shrunk"));
+        }
         let base_model = sprat_model::BaseModel {
             reference: candidate.model.clone(),
             digest: pulled.digest.to_string(),
@@ -99,7 +107,7 @@ impl Project {
         })?;
         let full = work.join("full");
         bundle::assemble(&run.join(sprat_train::MODEL_FOLDER), &pulled.dir, &full)?;
-        let stored = match version.content.settings["variant"].as_str() {
+        let stored = match variant {
             Some("int8") => Stored::Int8,
             Some("bf16") => Stored::Bf16,
             _ => return Ok(full),

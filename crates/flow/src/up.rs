@@ -287,11 +287,11 @@ fn quality(gate: &GateRecord) -> String {
 pub(crate) fn data_line(prepared: &Prepared) -> String {
     let record = &prepared.step.value;
     let [train, validation, test] = record.rows;
-    format!(
-        "{} labels; {train} + {validation} + {test} rows, {} to train on",
-        record.labels.len(),
-        record.train_rows
-    )
+    let answers = match record.labels.len() {
+        0 => "written answers".to_owned(),
+        labels => format!("{labels} labels"),
+    };
+    format!("{answers}; {train} + {validation} + {test} rows, {} to train on", record.train_rows)
 }
 
 fn tune_line(tuned: &Stepped<TuneRecord>) -> String {

@@ -36,6 +36,15 @@ pub(crate) enum WriterWeights {
 }
 
 impl WriterWeights {
+    /// The smaller formats.
+    pub(crate) const SMALLER: [WriterWeights; 4] =
+        [WriterWeights::Int8, WriterWeights::Q8, WriterWeights::Q4, WriterWeights::Bf16];
+
+    /// The smaller format of a name.
+    pub(crate) fn by_name(name: &str) -> Option<Self> {
+        Self::SMALLER.into_iter().find(|weights| weights.name() == name)
+    }
+
     /// The name in settings, folders and tables.
     pub(crate) fn name(self) -> &'static str {
         match self {

@@ -24,12 +24,29 @@ pub(crate) use form::AnswerSchema;
 
 use crate::project::read_json;
 use crate::{Project, codes};
+use manifest::WriterWeights;
 use serde_json::Value;
 use sprat_model::decoder::DecoderFamily;
 use sprat_model::gguf_file;
 use sprat_task::settings::{Method, TaskKind};
 use sprat_task::{Error, Result};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// The bundle of a run's folder, or its variant, made in a new folder.
+///
+/// # Errors
+/// `SPRAT-FLOW-READ` for a variant that is none; those of merging.
+pub(crate) fn variant(run: &Path, variant: Option<&str>, to: &Path) -> Result<PathBuf> {
+    let full = run.join(tune::BUNDLE);
+    let weights = match variant {
+        None | Some("as trained") => return Ok(full),
+        Some(name) => WriterWeights::by_name(name).ok_or_else(|| {
+            Error::new(&codes::READ, format!("the version names a variant `{name}`"))
+        })?,
+    };
+    shrink::merged(&full, weights, to)?;
+    Ok(to.to_owned())
+}
 
 /// Whether a model's folder holds a decoder.
 ///
@@ -75,14 +92,5 @@ impl Project {
                 .help("Set it to `lora` or `full`."));
         }
         Ok(decoder)
-    }
-
-    /// # Errors
-    /// `SPRAT-FLOW-KIND` where the task's model writes: `step` is for classifiers on encoders.
-    pub(crate) fn for_encoders(&self, step: &str) -> Result<()> {
-        if !self.writes()? {
-            return Ok(());
-        }
-        Err(Error::new(&codes::KIND, format!("`sprat {step}` can't do this for models that write")))
     }
 }

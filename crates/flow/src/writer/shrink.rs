@@ -2,10 +2,9 @@
 //! the proof that the tuned skill is unhurt.
 
 use super::bundle::{Writer, weights_folder};
-use super::manifest::{FILE, WriterManifest, WriterWeights};
+use super::manifest::{WriterManifest, WriterWeights};
 use super::score::{Asked, Given, Judge};
 use super::tune::WriterRecord;
-use crate::bundle::{BASE, link_folder};
 use crate::prepare::Prepared;
 use crate::step::Stepped;
 use crate::{Done, Project, bundle, codes};
@@ -13,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sprat_eval::{Margins, PairedScores, Retention, retention};
 use sprat_infer::Request;
-use sprat_model::decoder::{DecoderConfig, merge_adapter};
-use sprat_model::{Adapter, Format, LanguageModel, gguf_file};
+use sprat_model::decoder::{DecoderConfig, merge_adapter, merge_gguf};
+use sprat_model::{Adapter, BlockFormat, Format, LanguageModel, gguf_file};
 use sprat_report::{Page, Table, Tone, number};
 use sprat_task::settings::TaskKind;
 use sprat_task::{Error, Result};
@@ -81,22 +80,24 @@ struct Yardstick<'a> {
 impl Project {
     /// # Errors
     /// `SPRAT-SETTINGS-INVALID` for a format that is not one.
-    fn writer_formats(&self) -> Result<Vec<WriterWeights>> {
-        let parse = |format: &String| match format.as_str() {
-            "int8" => Ok(WriterWeights::Int8),
-            "q8_0" => Ok(WriterWeights::Q8),
-            "q4_0" => Ok(WriterWeights::Q4),
-            "bf16" => Ok(WriterWeights::Bf16),
-            other => {
-                let what = format!("`{other}` is not a format of decoders");
-                Err(Error::new(&sprat_task::settings::INVALID, what)
+    fn writer_formats(&self, base: &Path) -> Result<Vec<WriterWeights>> {
+        let file = gguf_file(base)?.is_some();
+        let parse = |format: &String| {
+            WriterWeights::by_name(format).ok_or_else(|| {
+                let known = WriterWeights::SMALLER.map(WriterWeights::name).join(", ");
+                let what = format!("`{format}` is not a format of decoders");
+                Error::new(&sprat_task::settings::INVALID, what)
                     .field("shrink.formats")
-                    .help("Known formats: int8, q8_0, q4_0, bf16."))
-            }
+                    .help(format!("Known formats: {known}."))
+            })
         };
         let mut formats = Vec::new();
         for format in &self.settings.shrink.formats {
-            let format = parse(format)?;
+            let format = match parse(format)? {
+                // What has 8 bits in a GGUF file.
+                WriterWeights::Int8 if file => WriterWeights::Q8,
+                other => other,
+            };
             if !formats.contains(&format) {
                 formats.push(format);
             }
@@ -113,7 +114,7 @@ impl Project {
         tuned: &Stepped<WriterRecord>,
         prepared: &Prepared,
     ) -> Result<Stepped<WriterShrink>> {
-        let formats = self.writer_formats()?;
+        let formats = self.writer_formats(&tuned.value.base.dir)?;
         let inputs = json!({
             "artefact": tuned.value.artefact,
             "validation": prepared.validation.digest,
@@ -264,38 +265,63 @@ fn refusal(shrunk: &Stepped<WriterShrink>) -> Error {
     Error::new(&codes::SHRINK_REFUSED, "no smaller variant is verified").why(why.join("; "))
 }
 
-/// Writes a bundle's model with its adapter merged, in a new folder. The matrices are stored in
-/// bfloat16; those of formats in blocks are put into their blocks when the model is opened.
+/// Writes a bundle's model with its adapter merged, in a new folder. Over a GGUF file it becomes
+/// another one, its matrices in the format; over safetensors they are stored in bfloat16, and
+/// brought into the format when the model is opened.
 ///
 /// # Errors
-/// `SPRAT-FLOW-KIND` for a base that is a GGUF file; those of the model.
+/// `SPRAT-FLOW-KIND` for a format that the base can't have; those of the model.
 pub(crate) fn merged(full: &Path, weights: WriterWeights, target: &Path) -> Result<()> {
-    let mut manifest = WriterManifest::read(full)?;
+    let manifest = WriterManifest::read(full)?;
     if matches!(weights, WriterWeights::Q8 | WriterWeights::Q4) {
         whole_blocks(&weights_folder(full, manifest.weights), weights)?;
     }
-    if manifest.weights == WriterWeights::Adapter {
-        let base = full.join(BASE);
-        if gguf_file(&base)?.is_some() {
-            let what = "an adapter can't be merged into a GGUF file";
-            return Err(Error::new(&codes::KIND, what)
-                .file(&base)
-                .help("Release the adapter over the file as it is, or tune over safetensors."));
-        }
-        let config = DecoderConfig::read(&base.join("config.json"))?;
-        let adapter = Adapter::read(full, &config)?;
-        std::fs::create_dir_all(target)
-            .map_err(|why| Error::io(&codes::WRITE, "make a folder", target, &why))?;
-        merge_adapter(&base, &adapter, Format::Bf16, target)?;
-    } else {
-        link_folder(full, target)?;
-        let own = target.join(FILE);
-        std::fs::remove_file(&own)
-            .map_err(|why| Error::io(&codes::WRITE, "replace a file", &own, &why))?;
+    let base = weights_folder(full, manifest.weights);
+    std::fs::create_dir_all(target)
+        .map_err(|why| Error::io(&codes::WRITE, "make a folder", target, &why))?;
+    if let Some(file) = gguf_file(&base)? {
+        let format = blocks(weights)?;
+        merge_gguf(&file, Some(full), Some(format), &target.join(GGUF))?;
+        return finish(manifest, weights, target);
     }
+    let config = DecoderConfig::read(&base.join("config.json"))?;
+    let adapter = match manifest.weights {
+        WriterWeights::Adapter => Adapter::read(full, &config)?,
+        // Nothing to merge: the weights themselves were trained.
+        _ => Adapter {
+            rank: 1,
+            alpha: 1.0,
+            dropout: 0.0,
+            base: String::new(),
+            digest: String::new(),
+            scale: 1.0,
+            pairs: Vec::new(),
+        },
+    };
+    merge_adapter(&base, &adapter, Format::Bf16, target)?;
+    finish(manifest, weights, target)
+}
+
+/// The file of a merged model whose base is a GGUF file.
+const GGUF: &str = "model.gguf";
+
+fn finish(mut manifest: WriterManifest, weights: WriterWeights, target: &Path) -> Result<()> {
     manifest.weights = weights;
     manifest.digests.adapter = None;
     manifest.write(target)
+}
+
+/// The format of a GGUF file's matrices.
+fn blocks(weights: WriterWeights) -> Result<BlockFormat> {
+    match weights {
+        WriterWeights::Q8 => Ok(BlockFormat::Q8_0),
+        WriterWeights::Q4 => Ok(BlockFormat::Q4_0),
+        WriterWeights::Bf16 => Ok(BlockFormat::Bf16),
+        other => {
+            let what = format!("a GGUF file has no matrices in {}", other.name());
+            Err(Error::new(&codes::KIND, what).field("shrink.formats"))
+        }
+    }
 }
 
 /// # Errors

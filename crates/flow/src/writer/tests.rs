@@ -217,6 +217,8 @@ fn texts_are_generated_and_labels_chosen_by_the_same_path() {
     let model =
         open_generator("texts", &bundle, Limits::default(), DecoderLimits::default()).unwrap();
     assert!(model.answer(Request::text("Table for 4")).unwrap().completion_tokens > 0);
+    let up = project(folder.path()).up().unwrap();
+    assert!(up.refused.is_none() && up.document["version"] == "tables@v1", "{}", up.document);
 
     let folder = tempfile::tempdir().unwrap();
     lay(folder.path(), "classify");
@@ -234,4 +236,6 @@ fn texts_are_generated_and_labels_chosen_by_the_same_path() {
     let answer = model.answer(Request::text("Table for 4")).unwrap();
     let sum: f32 = answer.scores.iter().map(|(_, p)| p).sum();
     assert!((sum - 1.0).abs() < 1e-4 && answer.label.is_some(), "{answer:?}");
+    let up = project(folder.path()).up().unwrap();
+    assert!(up.refused.is_none() && up.document["version"] == "tables@v1", "{}", up.document);
 }

@@ -89,39 +89,55 @@ impl Project {
             "budget": recipe.budget.map(|budget| budget.to_string()),
         });
         self.steps().run("tune-writer", &inputs, |folder| {
-            let model = LanguageModel::open(&base.dir, format(recipe), None)?;
-            let teller = Teller { model: &model, instruction: task.instruction.as_deref() };
-            let examples = Examples {
-                train: teller.examples(&prepared.train)?,
-                valid: teller.examples(&prepared.validation)?,
-            };
-            if let Some(schema) = &schema {
-                writable(&model, schema, &prepared.train, &examples.train)?;
-            }
-            let ends = model.tokenizer().ends().to_vec();
-            let manifest = WriterManifest {
-                schema: SCHEMA.to_owned(),
-                kind: task.kind,
-                base: base.for_manifest(),
-                weights: weights(recipe),
-                precision: recipe.precision,
-                instruction: task.instruction.clone(),
-                answer_schema: schema.map(|schema| schema.document),
-                labels: prepared.labels().to_vec(),
-                temperature: 1.0,
-                max_answer_tokens: task.max_answer_tokens,
-                digests: Digests {
-                    template: model.template_digest(),
-                    tokenizer: model.tokenizer().digest()?,
-                    adapter: None,
-                },
-            };
-            // The trainer opens the weights itself: not twice in memory.
-            drop(model);
-            let plan =
-                Plan { base: &base, recipe, prepared, examples: &examples, ends: &ends, folder };
-            self.train_writer(&plan, manifest, short_name(&candidate))
+            let name = short_name(&candidate);
+            self.make_writer((name, base), recipe, prepared, folder)
         })
+    }
+
+    /// Tunes a base in a folder, whatever was made before elsewhere.
+    ///
+    /// # Errors
+    /// As [`Self::tuned_writer`].
+    pub(crate) fn make_writer(
+        &self,
+        (name, base): (String, Base),
+        recipe: &Tune,
+        prepared: &Prepared,
+        folder: &Path,
+    ) -> Result<WriterRecord> {
+        let task = &self.settings.task;
+        let schema = self.answer_schema()?;
+        let model = LanguageModel::open(&base.dir, format(recipe), None)?;
+        let teller = Teller { model: &model, instruction: task.instruction.as_deref() };
+        let examples = Examples {
+            train: teller.examples(&prepared.train)?,
+            valid: teller.examples(&prepared.validation)?,
+        };
+        if let Some(schema) = &schema {
+            writable(&model, schema, &prepared.train, &examples.train)?;
+        }
+        let ends = model.tokenizer().ends().to_vec();
+        let manifest = WriterManifest {
+            schema: SCHEMA.to_owned(),
+            kind: task.kind,
+            base: base.for_manifest(),
+            weights: weights(recipe),
+            precision: recipe.precision,
+            instruction: task.instruction.clone(),
+            answer_schema: schema.map(|schema| schema.document),
+            labels: prepared.labels().to_vec(),
+            temperature: 1.0,
+            max_answer_tokens: task.max_answer_tokens,
+            digests: Digests {
+                template: model.template_digest(),
+                tokenizer: model.tokenizer().digest()?,
+                adapter: None,
+            },
+        };
+        // The trainer opens the weights itself: not twice in memory.
+        drop(model);
+        let plan = Plan { base: &base, recipe, prepared, examples: &examples, ends: &ends, folder };
+        self.train_writer(&plan, manifest, name)
     }
 
     fn train_writer(

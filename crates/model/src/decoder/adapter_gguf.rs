@@ -47,7 +47,7 @@ pub fn write_gguf_adapter(
 }
 
 /// The rows of heads of `width` rows, the halves of each pair put side by side.
-fn interleaved(rows: &Mat, width: usize) -> Vec<f32> {
+pub(super) fn interleaved(rows: &Mat, width: usize) -> Vec<f32> {
     let mut ordered = Vec::with_capacity(rows.data.len());
     for head in (0..rows.rows).step_by(width) {
         for pair in 0..width / 2 {
