@@ -140,8 +140,11 @@ fn compare(options: &Options) -> Result<()> {
             runs.push(run(side, &folder, options.steps)?);
         }
     }
-    println!("{EXAMPLES} x {TOKENS} tokens a step, {threads} threads, median of {} rounds; peak {:.0} GFLOP/s",
-        options.rounds, peak / 1e9);
+    println!(
+        "{EXAMPLES} x {TOKENS} tokens a step, {threads} threads, median of {} rounds; peak {:.0} GFLOP/s",
+        options.rounds,
+        peak / 1e9
+    );
     println!("{:<24} {:>9} {:>10}", "", "s a step", "peak MB");
     let mut rows = Vec::new();
     for (side, runs) in sides.iter().zip(&runs) {
@@ -150,13 +153,14 @@ fn compare(options: &Options) -> Result<()> {
         rows.push((side, seconds, bytes));
     }
     let ours = &rows[0];
-    let peer = rows
-        .iter()
-        .find(|(side, ..)| side.peer)
-        .ok_or_else(|| failed("there is no peer", ""))?;
+    let peer =
+        rows.iter().find(|(side, ..)| side.peer).ok_or_else(|| failed("there is no peer", ""))?;
     println!(
         "{} / {}: {:.2} times the speed, {:.2} of the memory",
-        ours.0.name, peer.0.name, peer.1 / ours.1, ours.2 / peer.2
+        ours.0.name,
+        peer.0.name,
+        peer.1 / ours.1,
+        ours.2 / peer.2
     );
     let extra = json!({ "memory_ratio": ours.2 / peer.2, "threads": threads,
         "sides": rows.iter().map(|(side, seconds, bytes)|

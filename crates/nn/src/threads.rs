@@ -8,7 +8,7 @@
 //! On a machine that others use too, the operating system puts a worker aside in the middle of a
 //! piece, for milliseconds. The caller then sleeps, which lets the system move the worker to the
 //! core that has become free; and because more of the kind is to be expected, it computes alone
-//! for a while ([`ALONE`]). So a process loses about the share of the machine that others take.
+//! for a while (`ALONE`). So a process loses about the share of the machine that others take.
 //!
 //! One region runs at a time: a region begun inside another, or beside one of another thread, is
 //! done by its caller alone. That keeps servers with many request threads from waiting for one

@@ -316,7 +316,7 @@ impl Progress for Lines {
 
     fn note(&self, text: &str) {
         let done = self.done.load(Ordering::Relaxed);
-        if done % 10 == 0 {
+        if done.is_multiple_of(10) {
             println!("{done}: {text}");
         }
     }

@@ -6,7 +6,7 @@
 //! grammar and checked on the finished answer ([`Matcher::finish`]); [`Enforced`] says which
 //! happened. A keyword that is not known is an error.
 //!
-//! [`lower`] turns any schema into one that can be enforced, [`compiled`] that into a grammar;
+//! `lower` turns any schema into one that can be enforced, `compiled` that into a grammar;
 //! `llguidance` does the matching and `jsonschema` judges the finished answer.
 
 mod bounds;

@@ -156,6 +156,9 @@ impl Drop for DecoderEngine {
     }
 }
 
+/// Labels, and the tokens of each as an answer.
+type LabelTokens = (Vec<String>, Vec<Vec<u32>>);
+
 /// A model that answers: an engine's weights, perhaps with an adapter, and how it behaves.
 pub struct DecoderModel {
     name: String,
@@ -164,7 +167,7 @@ pub struct DecoderModel {
     behaviour: Behaviour,
     clock: SystemClock,
     /// The labels' tokens, made when they are first needed.
-    labels: Mutex<Vec<(Vec<String>, Vec<Vec<u32>>)>>,
+    labels: Mutex<Vec<LabelTokens>>,
 }
 
 impl DecoderModel {

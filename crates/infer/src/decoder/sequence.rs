@@ -171,10 +171,10 @@ impl Sequence {
         beginning: Content,
         pages: &mut Pages,
         (queued, deadline): (Instant, Option<Instant>),
-    ) -> std::result::Result<Sequence, Work> {
+    ) -> std::result::Result<Sequence, Box<Work>> {
         let need = work.pages();
         if !pages.promise(need) {
-            return Err(work);
+            return Err(Box::new(work));
         }
         Ok(Sequence {
             tokens: work.prompt.clone(),

@@ -93,7 +93,7 @@ impl Worker {
                     Err(error) => sequence.end(Err(error), &mut self.pages),
                 },
                 Err(work) => {
-                    self.held.push_front(Job { work, queued: times.0, deadline: times.1 });
+                    self.held.push_front(Job { work: *work, queued: times.0, deadline: times.1 });
                     return true;
                 }
             }
@@ -185,12 +185,12 @@ impl Worker {
         }
         self.score_labels(&choosing);
         for at in choosing {
-            ended[at] = Some(End::Over(chosen(&mut self.active[at])));
+            ended[at] = Some(End::Over(chosen(&mut self.active[at]).map(Box::new)));
         }
         for (sequence, ended) in std::mem::take(&mut self.active).into_iter().zip(ended) {
             match ended {
                 None => self.active.push(sequence),
-                Some(End::Over(result)) => sequence.end(result, &mut self.pages),
+                Some(End::Over(result)) => sequence.end(result.map(|answer| *answer), &mut self.pages),
                 Some(End::Rejected(why)) => self.begin_again(sequence, why),
             }
         }
@@ -268,7 +268,7 @@ impl Worker {
             .chunks(each.max(1))
             .map(|own| [&sequence.pages[..whole], own].concat())
             .collect();
-        if prompt % sprat_nn::PAGE != 0 {
+        if !prompt.is_multiple_of(sprat_nn::PAGE) {
             // The page that the prompt ends in goes on differently in each branch.
             for own in borrowed.chunks(each.max(1)) {
                 self.cache.copy_page(sequence.pages[whole], own[0]);
@@ -340,7 +340,7 @@ fn note_prompt(model: &LanguageModel, sequence: &mut Sequence, part: &Part, logi
 /// How a sequence ends.
 enum End {
     /// With an answer, or an error.
-    Over(Result<Answer>),
+    Over(Result<Box<Answer>>),
     /// Its answer does not satisfy the constraint.
     Rejected(String),
 }
@@ -428,7 +428,7 @@ fn finish(sequence: &mut Sequence, why: Finish) -> End {
     if let Goal::Write(writing) = &mut sequence.work.goal {
         (answer.output, answer.tokens) = writing.writer.take();
     }
-    End::Over(Ok(answer))
+    End::Over(Ok(Box::new(answer)))
 }
 
 /// The answer that the labels' scores give.
