@@ -1,6 +1,7 @@
 //! Base models that write, answering as they are: before anything is tuned, and to serve them.
 
 use crate::Project;
+use crate::project::last_part;
 use crate::writer::is_writer;
 use sprat_hub::ModelRef;
 use sprat_infer::{Behaviour, DecoderEngine, DecoderLimits, DecoderModel};
@@ -56,31 +57,6 @@ impl Project {
             queue: serve.queue,
             cache_tokens: serve.cache_tokens,
             ..DecoderLimits::default()
-        }
-    }
-}
-
-/// The last part of a reference, without what says which version or file it is.
-fn last_part(reference: &str) -> &str {
-    let last = reference.trim_end_matches('/').rsplit(['/', ':', '#']).next().unwrap_or(reference);
-    let last = last.split(['=', '@']).next().unwrap_or(last);
-    last.strip_suffix(".gguf").unwrap_or(last)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::last_part;
-
-    #[test]
-    fn a_model_is_called_by_the_last_part_of_its_reference() {
-        for (reference, name) in [
-            ("hf:org/Small-135M@main", "Small-135M"),
-            ("hf:org/Small-135M#small-q8_0.gguf", "small-q8_0"),
-            ("models/small.gguf", "small"),
-            ("file:models/small/", "small"),
-            ("pypi:package==1.0", "package"),
-        ] {
-            assert_eq!(last_part(reference), name);
         }
     }
 }

@@ -106,10 +106,14 @@ pub(crate) fn is_hosted(candidate: &Candidate) -> bool {
 
 /// A candidate's name in tables: the one given, or the last part of its reference.
 pub(crate) fn short_name(candidate: &Candidate) -> String {
-    candidate.name.clone().unwrap_or_else(|| {
-        let name = candidate.model.rsplit(['/', ':']).next().unwrap_or(&candidate.model);
-        name.split(['=', '@', '#']).next().unwrap_or(name).to_string()
-    })
+    candidate.name.clone().unwrap_or_else(|| last_part(&candidate.model).to_string())
+}
+
+/// The last part of a reference, without what says which version it is or what kind of file.
+pub(crate) fn last_part(reference: &str) -> &str {
+    let last = reference.trim_end_matches('/').rsplit(['/', ':', '#']).next().unwrap_or(reference);
+    let last = last.split(['=', '@']).next().unwrap_or(last);
+    last.strip_suffix(".gguf").unwrap_or(last)
 }
 
 /// Reads a JSON file of the project.
@@ -144,5 +148,7 @@ mod tests {
         assert_eq!(name("pypi:package==1.0"), "package");
         assert_eq!(name("openai:gpt-large"), "gpt-large");
         assert_eq!(name("models/minilm"), "minilm");
+        assert_eq!(name("hf:org/Small-135M#small-q8_0.gguf"), "small-q8_0");
+        assert_eq!(name("file:models/small/"), "small");
     }
 }

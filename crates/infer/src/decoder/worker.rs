@@ -190,7 +190,9 @@ impl Worker {
         for (sequence, ended) in std::mem::take(&mut self.active).into_iter().zip(ended) {
             match ended {
                 None => self.active.push(sequence),
-                Some(End::Over(result)) => sequence.end(result.map(|answer| *answer), &mut self.pages),
+                Some(End::Over(result)) => {
+                    sequence.end(result.map(|answer| *answer), &mut self.pages)
+                }
                 Some(End::Rejected(why)) => self.begin_again(sequence, why),
             }
         }
