@@ -18,7 +18,11 @@ impl Project {
     /// Those of fetching the model.
     pub(crate) fn writer_at(&self, reference: &str) -> Result<Option<PathBuf>> {
         let path = match reference.parse()? {
-            ModelRef::Path(path) => self.settings.resolve(&path),
+            ModelRef::Path(path) => match self.settings.resolve(&path) {
+                path if path.exists() => path,
+                // Says that nothing is there.
+                _ => self.fetched(reference)?.dir,
+            },
             ModelRef::Hub { .. } | ModelRef::Wheel { .. } => self.fetched(reference)?.dir,
             ModelRef::Endpoint { .. } | ModelRef::Release { .. } => return Ok(None),
         };
