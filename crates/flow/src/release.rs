@@ -10,13 +10,14 @@ use crate::versions::who;
 use crate::{Done, Project, bundle, codes};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use sprat_data::Dataset;
 use sprat_eval::{
     Comparison, Entry, Evidence, Gate, GateRecord, Leakage, NotWorse, Place, Quality, Resources,
     Rules, Scored, Setup, TestSeal, Verdict, Weights, bench, compare, equivalence, wilson,
 };
 use sprat_registry::{Base, Release, Tree, Version};
 use sprat_report::{Page, Tone};
-use sprat_task::{Error, Result};
+use sprat_task::{Digest, Error, Result};
 use std::path::{Path, PathBuf};
 
 /// How far probabilities may move between what was verified and what will be served.
@@ -72,28 +73,68 @@ impl Project {
     /// # Errors
     /// Those of the models and the registry; a refusal is a value.
     pub(crate) fn released(&self, subject: &Subject<'_>, note: &str) -> Result<Judged> {
-        let artefact = Tree::of_folder(&subject.bundle())?.digest();
+        self.judged_once("release", &subject.bundle(), subject.prepared, || {
+            self.judge_and_release(subject, note)
+        })
+    }
+
+    /// Runs a gate as a step: what it released is kept, and a refusal is judged again next time.
+    ///
+    /// # Errors
+    /// Those of `judge`; a refusal is a value.
+    pub(crate) fn judged_once(
+        &self,
+        step: &str,
+        bundle: &Path,
+        prepared: &Prepared,
+        judge: impl FnOnce() -> Result<std::result::Result<ReleaseRecord, GateRecord>>,
+    ) -> Result<Judged> {
         let inputs = json!({
-            "artefact": artefact,
-            "split": subject.prepared.split,
+            "artefact": Tree::of_folder(bundle)?.digest(),
+            "split": prepared.split,
             "needs": self.settings.needs,
             "release": self.settings.release,
         });
         let mut refused = None;
-        let stepped = self.steps().run("release", &inputs, |_| {
-            match self.judge_and_release(subject, note)? {
-                Ok(record) => Ok(record),
-                Err(record) => {
-                    refused = Some(record);
-                    // Not a result: the step runs again next time.
-                    Err(Error::new(&codes::RELEASE_REFUSED, "the release gate refused"))
-                }
+        let stepped = self.steps().run(step, &inputs, |_| match judge()? {
+            Ok(record) => Ok(record),
+            Err(record) => {
+                refused = Some(record);
+                // Not a result: the step runs again next time.
+                Err(Error::new(&codes::RELEASE_REFUSED, "the release gate refused"))
             }
         });
         match (stepped, refused) {
             (_, Some(record)) => Ok(Err(record)),
             (stepped, None) => Ok(Ok(stepped?)),
         }
+    }
+
+    /// Opens the sealed test for a candidate, and records who did it and why.
+    ///
+    /// # Errors
+    /// Those of the registry and of the seal.
+    pub(crate) fn open_test(
+        &self,
+        prepared: &Prepared,
+        artefact: Digest,
+        variant: &str,
+    ) -> Result<Dataset> {
+        let purpose = format!("release of {} ({variant})", artefact.short());
+        self.registry.record_opening(self.task(), &prepared.split, &purpose, &who())?;
+        prepared.seal.open(&purpose, &who(), self.clock.as_ref())
+    }
+
+    /// What the gate is told of the test part: what leaked into it, and how often it was opened.
+    ///
+    /// # Errors
+    /// Those of the registry.
+    pub(crate) fn test_part(&self, prepared: &Prepared) -> Result<(Leakage, TestSeal)> {
+        let openings = self.registry.openings(Some(self.task()))?;
+        let openings = openings.iter().filter(|o| o.split == prepared.split).count() as u64;
+        let waived = (prepared.leaked > 0).then(|| "waived by name in the settings".into());
+        let leakage = Leakage { rows: prepared.leaked, waived };
+        Ok((leakage, TestSeal { sealed: true, openings, waived: None }))
     }
 
     fn judge_and_release(
@@ -105,9 +146,7 @@ impl Project {
         let folder = subject.bundle();
         let artefact = Tree::of_folder(&folder)?.digest();
         let current = self.current()?;
-        let purpose = format!("release of {} ({})", artefact.short(), subject.variant());
-        self.registry.record_opening(self.task(), &prepared.split, &purpose, &who())?;
-        let test = prepared.seal.open(&purpose, &who(), self.clock.as_ref())?;
+        let test = self.open_test(prepared, artefact, subject.variant())?;
         let questions = Questions::of(&test, prepared.labels());
         self.progress.start("release gate", None, "models");
         let measured = self.measured(&folder, &questions.texts)?;
@@ -120,8 +159,7 @@ impl Project {
         let right = answers.right().iter().filter(|right| **right).count() as u64;
         let rows = questions.gold.len() as u64;
         let accuracy = wilson(right, rows, sprat_eval::LEVEL);
-        let openings = self.registry.openings(Some(self.task()))?;
-        let openings = openings.iter().filter(|o| o.split == prepared.split).count() as u64;
+        let (leakage, seal) = self.test_part(prepared)?;
         let evidence = Evidence {
             subject: artefact,
             test_data: prepared.seal.digest(),
@@ -129,11 +167,8 @@ impl Project {
             against_current,
             equivalence: self.replay(&folder, &questions, &measured)?,
             weights: subject.weights(),
-            leakage: Leakage {
-                rows: prepared.leaked,
-                waived: (prepared.leaked > 0).then(|| "waived by name in the settings".into()),
-            },
-            seal: TestSeal { sealed: true, openings, waived: None },
+            leakage,
+            seal,
         };
         self.progress.finish();
         let passed = match (Gate { rules: self.gate_rules() }).judge(&evidence) {

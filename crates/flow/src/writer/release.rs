@@ -13,7 +13,7 @@ use crate::step::Stepped;
 use crate::versions::who;
 use crate::{Done, Project, codes};
 use serde_json::{Value, json};
-use sprat_eval::{Equivalence, Evidence, Gate, GateRecord, Leakage, Quality, TestSeal, Weights};
+use sprat_eval::{Equivalence, Evidence, Gate, GateRecord, Quality, Weights};
 use sprat_infer::{Generator, Request};
 use sprat_registry::{Base, Release, Tree, Version};
 use sprat_task::settings::TrainingMemory;
@@ -62,28 +62,9 @@ impl Project {
         subject: &WriterSubject<'_>,
         note: &str,
     ) -> Result<Judged> {
-        let artefact = Tree::of_folder(&subject.bundle())?.digest();
-        let inputs = json!({
-            "artefact": artefact,
-            "split": subject.prepared.split,
-            "needs": self.settings.needs,
-            "release": self.settings.release,
-        });
-        let mut refused = None;
-        let stepped = self.steps().run("release-writer", &inputs, |_| {
-            match self.judge_writer(subject, note)? {
-                Ok(record) => Ok(record),
-                Err(record) => {
-                    refused = Some(record);
-                    // Not a result: the step runs again next time.
-                    Err(Error::new(&codes::RELEASE_REFUSED, "the release gate refused"))
-                }
-            }
-        });
-        match (stepped, refused) {
-            (_, Some(record)) => Ok(Err(record)),
-            (stepped, None) => Ok(Ok(stepped?)),
-        }
+        self.judged_once("release-writer", &subject.bundle(), subject.prepared, || {
+            self.judge_writer(subject, note)
+        })
     }
 
     fn judge_writer(
@@ -98,9 +79,7 @@ impl Project {
         let writer = Writer::open("release", &folder, self.decoder_limits())?;
         // Before the seal is broken: a model that is not what was measured has no test to see.
         let equivalence = self.writer_equivalence(subject, &writer)?;
-        let purpose = format!("release of {} ({})", artefact.short(), subject.variant());
-        self.registry.record_opening(self.task(), &prepared.split, &purpose, &who())?;
-        let test = prepared.seal.open(&purpose, &who(), self.clock.as_ref())?;
+        let test = self.open_test(prepared, artefact, subject.variant())?;
         self.progress.start("release gate", None, "models");
         let schema = self.answer_schema()?;
         let asked = Asked::of(&test);
@@ -122,8 +101,7 @@ impl Project {
             }
             None => None,
         };
-        let openings = self.registry.openings(Some(self.task()))?;
-        let openings = openings.iter().filter(|o| o.split == prepared.split).count() as u64;
+        let (leakage, seal) = self.test_part(prepared)?;
         let rows = asked.gold.len() as u64;
         let evidence = Evidence {
             subject: artefact,
@@ -132,11 +110,8 @@ impl Project {
             against_current,
             equivalence,
             weights: subject.weights(),
-            leakage: Leakage {
-                rows: prepared.leaked,
-                waived: (prepared.leaked > 0).then(|| "waived by name in the settings".into()),
-            },
-            seal: TestSeal { sealed: true, openings, waived: None },
+            leakage,
+            seal,
         };
         self.progress.finish();
         let passed = match (Gate { rules: self.gate_rules() }).judge(&evidence) {
