@@ -12,9 +12,6 @@ use sprat_task::{Digest, Error, Result, Timestamp};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The key of a GGUF file under which its chat template stands.
-const GGUF_TEMPLATE: &str = "tokenizer.chat_template";
-
 /// A decoder with its tokenizer and its chat templates.
 #[derive(Debug)]
 pub struct LanguageModel {
@@ -90,13 +87,7 @@ impl LanguageModel {
             let vocabulary = GgufVocabulary::read(file.metadata())?;
             let tokenizer = TextTokenizer::from_gguf(&vocabulary)?;
             let texts = tokenizer.special_texts();
-            let templates = match file.metadata().has(GGUF_TEMPLATE) {
-                true => {
-                    let source = file.metadata().text(GGUF_TEMPLATE)?;
-                    Some(ChatTemplates::from_source(source, &texts)?)
-                }
-                false => None,
-            };
+            let templates = ChatTemplates::from_gguf(file.metadata(), &texts)?;
             Self::assemble(Decoder::open_gguf(&file, context)?, tokenizer, templates)
         };
         read().map_err(|error| match error.place().file {

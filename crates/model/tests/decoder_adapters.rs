@@ -54,7 +54,7 @@ fn an_adapter_computes_the_same_beside_the_weights_and_merged_into_them() {
         assert_eq!((packed.base(), packed.digest(), packed.rank()), ("hf:tiny", "abc", 3));
 
         let (plain, merged) = (open(base), tempfile::tempdir().unwrap());
-        merge_adapter(base, &written, Format::F32, merged.path()).unwrap();
+        merge_adapter(base, Some(&written), Format::F32, merged.path()).unwrap();
         let merged = logits(&open(merged.path()), None);
         let beside = logits(&plain, Some(&packed));
         assert!(distance(&beside, &merged) < 5e-5, "{name}: {}", distance(&beside, &merged));

@@ -5,13 +5,13 @@
 //! trainer of this crate. Dialogues are laid out as conversations, so that the model knows the
 //! turns of its chat template. A run that was stopped goes on.
 //!
-//! `base_model FOLDER [--epochs N] [--megabytes N] [--minutes]`
+//! `base_model FOLDER [--epochs N] [--megabytes N]`
 
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
-use sprat_model::decoder::{Memory, TokenExample};
-use sprat_model::files::{TensorData, TensorWriter};
-use sprat_model::{BaseModel, Control, TextTokenizer};
+use sprat_model::decoder::{Decoder, Memory, TokenExample, TokenSum, write_gguf};
+use sprat_model::files::{Gguf, TensorData, TensorWriter};
+use sprat_model::{BaseModel, BlockFormat, Control, Format, TextTokenizer};
 use sprat_task::settings::{ClassWeights, Decay, Method, Span};
 use sprat_task::{Digest, Interrupt, Progress, random};
 use sprat_train::{DecoderJob, MODEL_FOLDER, Recipe, tune_decoder};
@@ -38,6 +38,8 @@ const WIDE: usize = 704;
 /// Tokens of a training example, and of the model's context.
 const EXAMPLE: usize = 512;
 const CONTEXT: usize = 1024;
+/// The file that it becomes, its matrices in Q8_0.
+const FILE: &str = "sprat-base-q8_0.gguf";
 /// Each so-many-th document is for validation.
 const HELD_OUT: usize = 100;
 /// Examples of a register that are validated on during the training.
@@ -112,14 +114,17 @@ fn main() -> Result<()> {
     })?;
     println!("{} steps in {:.0} s", outcome.steps, outcome.seconds);
     let model = out.join(MODEL_FOLDER);
-    let decoder = sprat_model::decoder::Decoder::open(&model, sprat_model::Format::F32, None)?;
+    let file = out.join(FILE);
+    let bytes = write_gguf(&model, None, Some(BlockFormat::Q8_0), &file)?;
+    println!("{}: {bytes} bytes", file.display());
+    let trained = Decoder::open(&model, Format::F32, None)?;
+    let written = Decoder::open_gguf(&Gguf::open(&file)?, None)?;
+    println!("| register | tokens held out | nats a token | as written |");
     for (register, examples) in &valid {
-        let sum = decoder.measure(examples, None, 2048);
-        println!(
-            "{register}: loss {:.3} nats a token over {} tokens",
-            sum.loss / sum.tokens as f64,
-            sum.tokens
-        );
+        let (before, after) =
+            (trained.measure(examples, None, 2048), written.measure(examples, None, 2048));
+        let loss = |sum: &TokenSum| sum.loss / sum.tokens as f64;
+        println!("| {register} | {} | {:.3} | {:.3} |", before.tokens, loss(&before), loss(&after));
     }
     Ok(())
 }

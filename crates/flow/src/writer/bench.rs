@@ -29,6 +29,8 @@ pub(crate) struct WriterScored {
     pub(crate) name: String,
     /// Where it runs.
     pub(crate) place: Place,
+    /// Whether it answered without the schema: shown, never chosen.
+    pub(crate) free: bool,
     /// How good its answers are.
     pub(crate) score: Score,
     /// `exp` of the mean loss of the wanted answers' tokens, where the model tells.
@@ -75,6 +77,8 @@ struct Local {
     digest: Digest,
     /// A base as it is: its folder has no manifest.
     untuned: bool,
+    /// Answers without the schema, to show what it is worth.
+    free: bool,
 }
 
 /// A candidate's figures, and its answers for the paired tests.
@@ -167,7 +171,7 @@ impl Project {
             if is_decoder(&pulled.dir)? {
                 let name = format!("{} base", short_name(candidate));
                 let (folder, digest) = (pulled.dir, pulled.digest);
-                locals.push(Local { name, folder, digest, untuned: true });
+                locals.push(Local { name, folder, digest, untuned: true, free: false });
             } else {
                 let why = "it is an encoder, and this task's model writes";
                 unmeasured.push((candidate.model.clone(), why.to_owned()));
@@ -175,7 +179,8 @@ impl Project {
         }
         let name = format!("{} tuned", tuned.value.name);
         let (folder, digest) = (tuned.bundle(), tuned.value.artefact);
-        locals.push(Local { name, folder, digest, untuned: false });
+        locals.push(Local { name, folder, digest, untuned: false, free: false });
+        self.freely(&mut locals);
         if let Some(shrunk) = shrunk {
             for variant in &shrunk.value.variants {
                 locals.push(Local {
@@ -183,6 +188,7 @@ impl Project {
                     folder: shrunk.bundle(variant.weights),
                     digest: shrunk.inputs,
                     untuned: false,
+                    free: false,
                 });
             }
         }
@@ -191,10 +197,27 @@ impl Project {
             let name = version.to_string();
             if locals.iter().all(|local| local.name != name) {
                 let folder = self.registry.checkout(&version)?;
-                locals.push(Local { name, folder, digest: version.digest, untuned: false });
+                let digest = version.digest;
+                locals.push(Local { name, folder, digest, untuned: false, free: false });
             }
         }
         Ok(locals)
+    }
+
+    /// Adds every candidate so far once more, answering without the schema, where there is one.
+    fn freely(&self, locals: &mut Vec<Local>) {
+        if self.settings.task.schema.is_none() {
+            return;
+        }
+        let free = locals.iter().map(|local| Local {
+            name: format!("{}, no schema", local.name),
+            folder: local.folder.clone(),
+            digest: local.digest,
+            untuned: local.untuned,
+            free: true,
+        });
+        let free: Vec<Local> = free.collect();
+        locals.extend(free);
     }
 
     fn bench_writer_local(
@@ -209,7 +232,11 @@ impl Project {
             true => Writer::bare(&local.name, &local.folder, &tuned.value.manifest, limits)?,
             false => Writer::open(&local.name, &local.folder, limits)?,
         };
-        let model = writer.answering(&local.name);
+        let mut behaviour = writer.manifest.behaviour();
+        if local.free {
+            behaviour.constraint = None;
+        }
+        let model = writer.behaving(&local.name, behaviour);
         let request = |text: &str| Request::text(text);
         let given = Given::from(&model, &request, &asked.texts, &self.interrupt)?;
         let cost = &self.settings.cost;
@@ -222,6 +249,7 @@ impl Project {
         scored.perplexity = perplexity(&writer, asked)?;
         scored.size_bytes = Some(bundle::size(&local.folder)?);
         scored.pricing = Some(pricing);
+        scored.free = local.free;
         Ok((scored, given.outputs))
     }
 
@@ -308,6 +336,7 @@ fn scored(name: &str, place: Place, given: &Given, judge: &Judge<'_>) -> Result<
     Ok(WriterScored {
         name: name.to_owned(),
         place,
+        free: false,
         score: judge.score(&given.outputs)?,
         perplexity: None,
         latency: latency(&given.latencies_ms),
@@ -371,13 +400,16 @@ impl WriterBench {
             pricing: scored.pricing,
             refusal: None,
         };
-        self.candidates.iter().map(one).collect()
+        self.candidates.iter().filter(|one| !one.free).map(one).collect()
     }
 
     /// The candidate with the best quality.
     pub(crate) fn best(&self) -> Option<&WriterScored> {
         let quality = |one: &&WriterScored| one.score.quality.estimate;
-        self.candidates.iter().max_by(|a, b| quality(a).total_cmp(&quality(b)))
+        self.candidates
+            .iter()
+            .filter(|one| !one.free)
+            .max_by(|a, b| quality(a).total_cmp(&quality(b)))
     }
 
     /// The report.

@@ -12,8 +12,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sprat_eval::{Margins, PairedScores, Retention, retention};
 use sprat_infer::Request;
-use sprat_model::decoder::{DecoderConfig, merge_adapter, merge_gguf};
-use sprat_model::{Adapter, BlockFormat, Format, LanguageModel, gguf_file};
+use sprat_model::decoder::{DecoderConfig, merge_adapter, write_gguf};
+use sprat_model::files::Gguf;
+use sprat_model::{
+    Adapter, BlockFormat, Format, GgufVocabulary, LanguageModel, TextTokenizer, gguf_file,
+};
 use sprat_report::{Page, Table, Tone, number};
 use sprat_task::settings::TaskKind;
 use sprat_task::{Error, Result};
@@ -265,44 +268,42 @@ fn refusal(shrunk: &Stepped<WriterShrink>) -> Error {
     Error::new(&codes::SHRINK_REFUSED, "no smaller variant is verified").why(why.join("; "))
 }
 
-/// Writes a bundle's model with its adapter merged, in a new folder. Over a GGUF file it becomes
-/// another one, its matrices in the format; over safetensors they are stored in bfloat16, and
-/// brought into the format when the model is opened.
+/// Writes a bundle's model with its adapter merged, in a new folder: as a GGUF file where the base
+/// is one or the format is one of blocks; otherwise as safetensors in bfloat16, which are brought
+/// into the format when the model is opened.
 ///
 /// # Errors
 /// `SPRAT-FLOW-KIND` for a format that the base can't have; those of the model.
 pub(crate) fn merged(full: &Path, weights: WriterWeights, target: &Path) -> Result<()> {
-    let manifest = WriterManifest::read(full)?;
-    if matches!(weights, WriterWeights::Q8 | WriterWeights::Q4) {
-        whole_blocks(&weights_folder(full, manifest.weights), weights)?;
-    }
+    let mut manifest = WriterManifest::read(full)?;
     let base = weights_folder(full, manifest.weights);
+    let adapted = manifest.weights == WriterWeights::Adapter;
+    let file = gguf_file(&base)?;
+    let of_blocks = matches!(weights, WriterWeights::Q8 | WriterWeights::Q4);
+    if of_blocks && file.is_none() {
+        whole_blocks(&base, weights)?;
+    }
     std::fs::create_dir_all(target)
         .map_err(|why| Error::io(&codes::WRITE, "make a folder", target, &why))?;
-    if let Some(file) = gguf_file(&base)? {
+    if of_blocks || file.is_some() {
+        let path = target.join(GGUF);
         let format = blocks(weights)?;
-        merge_gguf(&file, Some(full), Some(format), &target.join(GGUF))?;
+        write_gguf(&base, adapted.then_some(full), Some(format), &path)?;
+        // The same tokens, told in another way.
+        let vocabulary = GgufVocabulary::read(Gguf::open(&path)?.metadata())?;
+        manifest.digests.tokenizer = TextTokenizer::from_gguf(&vocabulary)?.digest()?;
         return finish(manifest, weights, target);
     }
-    let config = DecoderConfig::read(&base.join("config.json"))?;
-    let adapter = match manifest.weights {
-        WriterWeights::Adapter => Adapter::read(full, &config)?,
+    let adapter = match adapted {
+        true => Some(Adapter::read(full, &DecoderConfig::read(&base.join("config.json"))?)?),
         // Nothing to merge: the weights themselves were trained.
-        _ => Adapter {
-            rank: 1,
-            alpha: 1.0,
-            dropout: 0.0,
-            base: String::new(),
-            digest: String::new(),
-            scale: 1.0,
-            pairs: Vec::new(),
-        },
+        false => None,
     };
-    merge_adapter(&base, &adapter, Format::Bf16, target)?;
+    merge_adapter(&base, adapter.as_ref(), Format::Bf16, target)?;
     finish(manifest, weights, target)
 }
 
-/// The file of a merged model whose base is a GGUF file.
+/// The file of a merged model in blocks.
 const GGUF: &str = "model.gguf";
 
 fn finish(mut manifest: WriterManifest, weights: WriterWeights, target: &Path) -> Result<()> {
@@ -329,9 +330,6 @@ fn blocks(weights: WriterWeights) -> Result<BlockFormat> {
 fn whole_blocks(folder: &Path, weights: WriterWeights) -> Result<()> {
     /// Numbers in a block of Q8_0 and Q4_0.
     const BLOCK: usize = 32;
-    if gguf_file(folder)?.is_some() {
-        return Ok(());
-    }
     let config = DecoderConfig::read(&folder.join("config.json"))?;
     let widths = [config.hidden, config.intermediate, config.heads.query * config.heads.width];
     let Some(width) = widths.into_iter().find(|width| width % BLOCK != 0) else { return Ok(()) };

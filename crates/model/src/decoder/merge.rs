@@ -35,14 +35,14 @@ pub fn copy_decoder_files(from: &Path, to: &Path) -> Result<()> {
     copy_files(&DECODER_FILES, from, to)
 }
 
-/// Writes the model of `base`, a folder in Hugging Face's layout, with `adapter` merged into its
-/// weights: a folder of the same layout, its tensors in [`Format::F32`] or [`Format::Bf16`].
+/// Writes the model of `base`, a folder in Hugging Face's layout, with `adapter`, if any, merged
+/// into its weights: a folder of the same layout, its tensors in [`Format::F32`] or [`Format::Bf16`].
 ///
 /// # Errors
 /// `SPRAT-MODEL-CONFIG` for another format; those of reading the base and of writing otherwise.
 pub fn merge_adapter(
     base: &Path,
-    adapter: &Adapter<Projection>,
+    adapter: Option<&Adapter<Projection>>,
     format: Format,
     folder: &Path,
 ) -> Result<()> {
@@ -54,11 +54,12 @@ pub fn merge_adapter(
     let weights = Weights::open(base)?;
     let source = Folder::new(&weights, &config, format);
     let name = |layer, part: Projection| format!("{}.weight", source.name(layer, part.role()));
-    let pairs: HashMap<String, _> =
-        adapter.pairs.iter().map(|pair| (name(pair.layer, pair.part), pair)).collect();
+    let scale = adapter.map_or(0.0, |adapter| adapter.scale);
+    let pairs = adapter.into_iter().flat_map(|adapter| &adapter.pairs);
+    let pairs: HashMap<String, _> = pairs.map(|pair| (name(pair.layer, pair.part), pair)).collect();
     rewrite(&weights, format, folder, |name, values| {
         if let Some(pair) = pairs.get(name) {
-            let lora = Lora { a: pair.a.clone(), b: pair.b.clone(), scale: adapter.scale };
+            let lora = Lora { a: pair.a.clone(), b: pair.b.clone(), scale };
             let delta = lora.delta();
             if values.len() != delta.data.len() {
                 let what = format!("tensor `{name}` has another shape than the adapter's");

@@ -5,6 +5,7 @@ use super::tensor_file::TensorFile;
 use crate::codes;
 use safetensors::Dtype;
 use serde::de::DeserializeOwned;
+use sprat_nn::BlockFormat;
 use sprat_task::{Error, Result};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -155,6 +156,15 @@ impl Tensor<'_> {
         self.dtype == Dtype::I8
     }
 
+    /// The format that a GGUF file has for numbers of this kind.
+    pub(crate) fn format(&self) -> BlockFormat {
+        match self.dtype {
+            Dtype::F16 => BlockFormat::F16,
+            Dtype::BF16 => BlockFormat::Bf16,
+            _ => BlockFormat::F32,
+        }
+    }
+
     /// The size in bytes.
     pub fn size(&self) -> usize {
         self.bytes.len()
@@ -192,7 +202,11 @@ impl Tensor<'_> {
         }
     }
 
-    fn expect_shape(&self, shape: &[usize]) -> Result<()> {
+    /// Checks the dimensions.
+    ///
+    /// # Errors
+    /// `SPRAT-MODEL-SHAPE`.
+    pub(crate) fn expect_shape(&self, shape: &[usize]) -> Result<()> {
         if self.shape == shape {
             return Ok(());
         }

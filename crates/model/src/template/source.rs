@@ -1,6 +1,7 @@
 //! Where templates come from.
 
 use super::{ChatTemplate, wrong};
+use crate::files::gguf::Metadata;
 use crate::files::{json_file, text_file};
 use crate::text::SpecialTexts;
 use serde_json::Value;
@@ -15,6 +16,8 @@ const LONGEST: usize = 1 << 20;
 #[derive(Debug)]
 pub struct ChatTemplates {
     named: BTreeMap<String, ChatTemplate>,
+    /// What they were compiled from.
+    sources: BTreeMap<String, String>,
     digest: Digest,
 }
 
@@ -22,6 +25,8 @@ pub struct ChatTemplates {
 const DEFAULT: &str = "default";
 /// The template that is used when there are tools.
 const TOOLS: &str = "tool_use";
+/// The key of a GGUF file under which the default stands.
+const GGUF_KEY: &str = "tokenizer.chat_template";
 
 fn digest<'a>(sources: impl IntoIterator<Item = (&'a str, &'a str)>) -> Digest {
     let sources = sources.into_iter().map(|(name, source)| (name.to_owned(), source.into()));
@@ -57,23 +62,65 @@ impl ChatTemplates {
                 sources.insert(name.to_owned(), (path.clone(), text_file(&path)?));
             }
         }
-        let digest = digest(sources.iter().map(|(name, (_, source))| (&**name, &**source)));
         let mut named = BTreeMap::new();
-        for (name, (path, source)) in sources {
-            let template = ChatTemplate::new(&source, texts.clone());
-            named.insert(name, template.map_err(|error| error.file(path))?);
+        for (name, (path, source)) in &sources {
+            let template = ChatTemplate::new(source, texts.clone());
+            named.insert(name.clone(), template.map_err(|error| error.file(path))?);
         }
-        Ok((!named.is_empty()).then_some(ChatTemplates { named, digest }))
+        let sources = sources.into_iter().map(|(name, (_, source))| (name, source)).collect();
+        Ok(Self::named(named, sources))
     }
 
-    /// One template, as a GGUF file has it under `tokenizer.chat_template`.
+    /// One template.
     ///
     /// # Errors
     /// `SPRAT-MODEL-TEMPLATE` when it does not compile.
     pub fn from_source(source: &str, texts: &SpecialTexts) -> Result<Self> {
         let template = ChatTemplate::new(source, texts.clone())?;
         let digest = digest([(DEFAULT, source)]);
-        Ok(ChatTemplates { named: BTreeMap::from([(DEFAULT.to_owned(), template)]), digest })
+        let named = BTreeMap::from([(DEFAULT.to_owned(), template)]);
+        let sources = BTreeMap::from([(DEFAULT.to_owned(), source.to_owned())]);
+        Ok(ChatTemplates { named, sources, digest })
+    }
+
+    /// The templates of a GGUF file: `tokenizer.chat_template`, and others behind a dot and their
+    /// name. None where the file has none.
+    ///
+    /// # Errors
+    /// `SPRAT-MODEL-TEMPLATE` when one does not compile, `SPRAT-MODEL-GGUF-KEY` when one is no
+    /// text.
+    pub fn from_gguf(metadata: &Metadata, texts: &SpecialTexts) -> Result<Option<Self>> {
+        let (mut named, mut sources) = (BTreeMap::new(), BTreeMap::new());
+        for key in metadata.keys() {
+            let name = match key.strip_prefix(GGUF_KEY) {
+                Some("") => DEFAULT,
+                Some(name) => match name.strip_prefix('.') {
+                    Some(name) => name,
+                    None => continue,
+                },
+                None => continue,
+            };
+            let source = metadata.text(key)?;
+            named.insert(name.to_owned(), ChatTemplate::new(source, texts.clone())?);
+            sources.insert(name.to_owned(), source.to_owned());
+        }
+        Ok(Self::named(named, sources))
+    }
+
+    fn named(
+        named: BTreeMap<String, ChatTemplate>,
+        sources: BTreeMap<String, String>,
+    ) -> Option<Self> {
+        let digest = digest(sources.iter().map(|(name, source)| (&**name, &**source)));
+        (!named.is_empty()).then_some(ChatTemplates { named, sources, digest })
+    }
+
+    /// The keys and texts under which a GGUF file has these templates.
+    pub(crate) fn gguf_entries(&self) -> impl Iterator<Item = (String, &str)> {
+        self.sources.iter().map(|(name, source)| match name.as_str() {
+            DEFAULT => (GGUF_KEY.to_owned(), source.as_str()),
+            name => (format!("{GGUF_KEY}.{name}"), source.as_str()),
+        })
     }
 
     /// The digest of all templates with their names: the same text from another kind of file has

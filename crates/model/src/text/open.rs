@@ -47,7 +47,7 @@ impl TextTokenizer {
             eos: vocabulary.eos,
             pad: vocabulary.pad,
             unknown: vocabulary.unknown_id(),
-            ends: vocabulary.eos.into_iter().collect(),
+            ends: [vocabulary.eos, vocabulary.eot].into_iter().flatten().collect(),
             adds_bos: vocabulary.adds_bos(),
             adds_eos: vocabulary.eos.is_some() && vocabulary.add_eos.unwrap_or(false),
         };

@@ -54,6 +54,7 @@ impl GgufVocabulary {
         for (key, id) in [
             ("bos_token_id", self.bos),
             ("eos_token_id", self.eos),
+            ("eot_token_id", self.eot),
             ("unknown_token_id", self.unknown),
             ("padding_token_id", self.pad),
         ] {

@@ -5,6 +5,7 @@
 
 pub(crate) mod bytes;
 mod check;
+mod export;
 mod merges;
 mod split;
 
@@ -40,6 +41,8 @@ pub struct GgufVocabulary {
     pub bos: Option<u32>,
     /// `eos_token_id`: what a text ends with.
     pub eos: Option<u32>,
+    /// `eot_token_id`: what a turn ends with, where that is another one.
+    pub eot: Option<u32>,
     /// `unknown_token_id`: stands for what cannot be encoded.
     pub unknown: Option<u32>,
     /// `padding_token_id`.
@@ -79,6 +82,7 @@ impl GgufVocabulary {
             merges: texts("merges")?.map(<[String]>::to_vec),
             bos: token("bos_token_id")?,
             eos: token("eos_token_id")?,
+            eot: token("eot_token_id")?,
             unknown: token("unknown_token_id")?,
             pad: token("padding_token_id")?,
             add_bos: flag("add_bos_token")?,
@@ -103,6 +107,20 @@ pub(crate) enum Kind {
     Unused,
     /// One byte, written `<0xNN>`.
     Byte,
+}
+
+impl Kind {
+    /// Its number in files.
+    fn number(self) -> i32 {
+        match self {
+            Kind::Normal => 1,
+            Kind::Unknown => 2,
+            Kind::Control => 3,
+            Kind::UserDefined => 4,
+            Kind::Unused => 5,
+            Kind::Byte => 6,
+        }
+    }
 }
 
 /// Texts at which every model of the supported families ends its turn or its text. Some

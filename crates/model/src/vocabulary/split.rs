@@ -79,6 +79,16 @@ const RULES: [Rule; 6] = [
 ];
 
 impl Rule {
+    /// Every rule.
+    pub(super) fn all() -> impl Iterator<Item = Rule> {
+        RULES.into_iter()
+    }
+
+    /// The name that files are written with.
+    pub(super) fn name(&self) -> &'static str {
+        self.names[0]
+    }
+
     /// The rule of a name; without one GPT-2's.
     pub(super) fn named(name: Option<&str>) -> Result<Rule> {
         let Some(name) = name else { return Ok(GPT2) };
