@@ -6,6 +6,7 @@
 //! `{"bench", "ours", "peer", "ratio", "unit"}`.
 
 pub mod comparison;
+pub mod extraction_tasks;
 pub mod machine;
 pub mod peak;
 pub mod random_models;

@@ -1,7 +1,7 @@
 //! The packed right operand: weights as the kernels read them.
 
 use super::BLOCK;
-use super::memory::filled;
+use super::memory::Piece;
 use crate::kernels::tile::LANES;
 use crate::threads::{SharedMut, run};
 use half::f16;
@@ -49,9 +49,9 @@ pub(super) struct Line(pub(super) [u8; 64]);
 #[derive(Clone, Debug, Default)]
 pub(super) struct Factors {
     /// Of each block, or of each [`UNIT`] weights.
-    pub(super) units: Vec<f16>,
+    pub(super) units: Piece<f16>,
     /// Of each block; empty where units are the factors.
-    pub(super) steps: Vec<i8>,
+    pub(super) steps: Piece<i8>,
 }
 
 impl Factors {
@@ -59,8 +59,8 @@ impl Factors {
         let numbers = strips * blocks * LANES;
         let steps = if layout.steps { numbers } else { 0 };
         Factors {
-            units: filled(f16::ZERO, numbers / layout.blocks_per_unit()),
-            steps: filled(0, steps),
+            units: Piece::filled(f16::ZERO, numbers / layout.blocks_per_unit()),
+            steps: Piece::filled(0, steps),
         }
     }
 
@@ -81,7 +81,7 @@ pub(crate) struct Panels {
     pub(super) k: usize,
     pub(super) n: usize,
     pub(super) layout: Layout,
-    pub(super) data: Vec<Line>,
+    pub(super) data: Piece<Line>,
     pub(super) scales: Factors,
     /// Empty without.
     pub(super) minimums: Factors,
@@ -104,7 +104,7 @@ impl Panels {
         );
         let (blocks, strips) = (k / layout.block, n.div_ceil(LANES));
         let lines = layout.lines();
-        let mut data = filled(Line([0; 64]), strips * blocks * lines);
+        let mut data = Piece::filled(Line([0; 64]), strips * blocks * lines);
         let mut scales = Factors::zeros(layout, strips, blocks);
         let mut minimums = match layout.minimums {
             true => Factors::zeros(layout, strips, blocks),
