@@ -310,9 +310,14 @@ pub(crate) struct Gc {
 /// `sprat serve`
 #[derive(Args, Debug)]
 pub(crate) struct Serve {
-    /// What to serve: a release or a folder; by default the promoted release.
+    /// What to serve: a release, a tuned model's folder or a base model that writes; by default
+    /// the promoted release. Given several times, all are served, each under its own name.
     #[arg(long, value_name = "REF")]
-    pub(crate) model: Option<String>,
+    pub(crate) model: Vec<String>,
+    /// A LoRA adapter beside the base model of --model, served under a name of its own; may be
+    /// given several times. PATH is a folder in the PEFT layout.
+    #[arg(long, value_name = "NAME=PATH")]
+    pub(crate) adapter: Vec<String>,
     /// Where to listen; port 0 takes a free one.
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) listen: Option<String>,

@@ -10,7 +10,7 @@
 
 mod support;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::Path;
 use support::{Server, sprat};
 
@@ -152,6 +152,33 @@ fn from_rows_to_a_model_that_answers_in_json() {
     assert_eq!(answer("tables@production")["model"], "tables@v2");
     sprat(path, &["rollback", "--quiet"]).exits(0);
     assert_eq!(answer("tables@production")["model"], "tables@v1");
+
+    // Both at once, and the base as it is; what two references name is served once.
+    let server = Server::start(
+        path,
+        &[
+            "--model",
+            "tables@production",
+            "--model",
+            "tables@v2",
+            "--model",
+            "v1",
+            "--model",
+            "file:base",
+        ],
+    );
+    let list: Value = serde_json::from_str(&server.get("/v1/models").1).unwrap();
+    let cards = list["data"].as_array().unwrap().iter();
+    let ids: Vec<&str> = cards.map(|card| card["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["tables", "tables@v2", "base"]);
+    assert_eq!(list["data"][0]["aliases"], json!(["tables@v1", "tables@production", "v1"]));
+    for model in ["tables", "tables@v1", "tables@v2"] {
+        let body = json!({ "model": model, "messages": [{ "role": "user", "content": "Novak" }] });
+        let (status, said) = server.post("/v1/chat/completions", &body.to_string());
+        assert_eq!(status, 200, "{said}");
+        let content = said["choices"][0]["message"]["content"].as_str().unwrap();
+        assert!(serde_json::from_str::<Value>(content).unwrap()["people"].is_i64(), "{said}");
+    }
 }
 
 #[test]

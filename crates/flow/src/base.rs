@@ -4,11 +4,13 @@ use crate::Project;
 use crate::project::last_part;
 use crate::writer::is_writer;
 use sprat_hub::ModelRef;
-use sprat_infer::{Behaviour, DecoderEngine, DecoderLimits, DecoderModel};
+use sprat_infer::{Behaviour, DecoderLimits, DecoderModel};
 use sprat_model::{Format, LanguageModel};
 use sprat_task::Result;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
+
+/// How a base model's matrices are multiplied; those of a GGUF file as they are stored.
+pub(crate) const BASE_FORMAT: Format = Format::Bf16;
 
 impl Project {
     /// Where a reference to a base model that writes leads: a model folder or a GGUF file. None
@@ -30,6 +32,14 @@ impl Project {
         Ok((!is_writer(&path) && LanguageModel::is_at(&path)).then_some(path))
     }
 
+    /// Whether a reference is to a base model that writes, which is then not a tuned one.
+    ///
+    /// # Errors
+    /// Those of fetching the model.
+    pub fn is_writer_as_it_is(&self, reference: &str) -> Result<bool> {
+        Ok(self.writer_at(reference)?.is_some())
+    }
+
     /// A base model that writes, where the reference is to one. Its name is the last part of
     /// the reference with the digest of its files.
     ///
@@ -39,18 +49,9 @@ impl Project {
         let Some(path) = self.writer_at(reference)? else { return Ok(None) };
         let digest = self.fetched(reference)?.digest;
         let name = format!("{}@{}", last_part(reference), digest.short());
-        let engine = self.decoder_engine(&name, &path)?;
+        let base = digest.to_string();
+        let engine = self.shared_engine(&name, &path, BASE_FORMAT, Some(&base))?;
         Ok(Some(DecoderModel::new(name, engine, None, Behaviour::default())))
-    }
-
-    /// The engine of a base model that writes, within the bounds of the settings.
-    ///
-    /// # Errors
-    /// Those of opening the model.
-    pub(crate) fn decoder_engine(&self, name: &str, path: &Path) -> Result<Arc<DecoderEngine>> {
-        let model = LanguageModel::open(path, Format::Bf16, None)?;
-        let engine = DecoderEngine::start(name, Arc::new(model), self.decoder_limits())?;
-        Ok(Arc::new(engine))
     }
 
     /// The bounds of a decoder's engine.

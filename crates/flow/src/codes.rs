@@ -90,6 +90,22 @@ pub static OTHER_ADAPTER: Code = Code {
     remedy: "Restore the model's folder from its version: `sprat doctor` finds damaged checkouts.",
 };
 
+/// An adapter over the weights of another base.
+pub static OTHER_BASE: Code = Code {
+    id: "SPRAT-FLOW-OTHER-BASE",
+    kind: Kind::Refused,
+    summary: "An adapter was tuned over another base model, or in another number format, than it is to be served over.",
+    remedy: "Serve it over the base that it was tuned over; the message says which that is.",
+};
+
+/// Adapters are to stand beside something that takes none.
+pub static ADAPTER: Code = Code {
+    id: "SPRAT-FLOW-ADAPTER",
+    kind: Kind::Usage,
+    summary: "An adapter is not given as NAME=PATH, or there is not one base model that writes beside which it could be served.",
+    remedy: "Name one decoder with --model, a folder, a GGUF file or hf:…, and its adapters with --adapter NAME=PATH.",
+};
+
 /// What is served is not what was trained.
 pub static NOT_EQUIVALENT: Code = Code {
     id: "SPRAT-FLOW-NOT-EQUIVALENT",
@@ -207,6 +223,8 @@ pub static ALL: &[&Code] = &[
     &OTHER_TEMPLATE,
     &OTHER_TOKENIZER,
     &OTHER_ADAPTER,
+    &OTHER_BASE,
+    &ADAPTER,
     &NOT_EQUIVALENT,
     &LABELS,
     &DATA_REFUSED,

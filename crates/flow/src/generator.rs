@@ -90,11 +90,15 @@ impl Project {
         }
     }
 
-    /// A tuned model's folder, within the bounds of the settings.
+    /// A tuned model's folder, within the bounds of the settings. One that is an adapter shares
+    /// its base's weights with what is open already.
     ///
     /// # Errors
     /// Those of [`open_generator`].
     pub fn local(&self, name: &str, folder: &Path) -> Result<Arc<dyn Generator>> {
+        if is_writer(folder) {
+            return Ok(Arc::new(self.shared_writer(name, folder)?));
+        }
         open_generator(name, folder, self.limits(), self.decoder_limits())
     }
 

@@ -3,6 +3,7 @@
 //! A [`Project`] is a settings file with its state folder. Every step's result is kept under the
 //! digest of everything that went in, so a step whose inputs have not changed does not run again.
 
+mod adapters;
 mod answers;
 mod base;
 mod bench;
@@ -12,6 +13,7 @@ mod cloze;
 pub mod codes;
 mod data;
 mod done;
+mod engines;
 mod generator;
 mod init;
 mod judge;
@@ -30,7 +32,9 @@ mod up;
 mod versions;
 mod writer;
 
+pub use adapters::AdapterRef;
 pub use done::Done;
+pub use engines::Held;
 pub use generator::{is_tuned, open_bundle, open_generator};
 pub use init::{InitOptions, init};
 pub use measure::{Measured, measure, measure_child};

@@ -1,6 +1,7 @@
 //! A project: its settings, its state folder and the surroundings of a run.
 
 use crate::codes;
+use crate::engines::Engines;
 use crate::step::Steps;
 use sprat_hub::Pulled;
 use sprat_registry::Registry;
@@ -32,6 +33,8 @@ pub struct Project {
     pub executable: Option<PathBuf>,
     /// The models that this run has looked at.
     pub(crate) models: RefCell<BTreeMap<String, Pulled>>,
+    /// The engines of models that write which are open.
+    pub(crate) engines: RefCell<Engines>,
 }
 
 /// The surroundings of a run, as the command line knows them.
@@ -57,7 +60,7 @@ impl Project {
         let state = settings.folder.join(".sprat");
         let registry = Registry::open(&state, Arc::clone(&around.clock))?;
         let Surroundings { offline, clock, progress, interrupt, executable } = around;
-        let models = RefCell::default();
+        let (models, engines) = (RefCell::default(), RefCell::default());
         Ok(Project {
             settings,
             state,
@@ -68,6 +71,7 @@ impl Project {
             interrupt,
             executable,
             models,
+            engines,
         })
     }
 

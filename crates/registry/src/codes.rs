@@ -23,7 +23,7 @@ pub static AMBIGUOUS: Code = Code {
 pub static NAME: Code = Code {
     id: "SPRAT-REGISTRY-NAME",
     kind: Kind::Usage,
-    summary: "The name of a task or alias, or a reference, is malformed.",
+    summary: "The name of a task, alias or adapter, or a reference, is malformed.",
     remedy: "Use letters, digits, `-`, `_` and `.`, at most 100, beginning with a letter or digit; \
              an alias must not look like a version number or a digest, nor be `latest`.",
 };

@@ -36,6 +36,7 @@ pub use diff::{Change, Diff, FileChange, diff};
 pub use doctor::{Checked, Diagnosis, Problem};
 pub use gc::{Collected, GcOptions};
 pub use history::{Ancestor, Event, LogEntry, Step};
+pub use names::check_name;
 pub use registry::Registry;
 pub use release::{Release, Released};
 pub use resolve::{Resolved, Via};

@@ -15,12 +15,21 @@ fn plain(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
 }
 
-/// Checks a task's name.
-pub(crate) fn task(name: &str) -> Result<()> {
+/// Checks the name of something that is asked for by name, such as `a task`: letters, digits,
+/// `-`, `_` and `.`, at most 100, beginning with a letter or digit.
+///
+/// # Errors
+/// [`codes::NAME`].
+pub fn check_name(of: &str, name: &str) -> Result<()> {
     if plain(name) {
         return Ok(());
     }
-    Err(Error::new(&codes::NAME, format!("`{name}` cannot be the name of a task")))
+    Err(Error::new(&codes::NAME, format!("`{name}` cannot be the name of {of}")))
+}
+
+/// Checks a task's name.
+pub(crate) fn task(name: &str) -> Result<()> {
+    check_name("a task", name)
 }
 
 /// Checks an alias's name: it must not be mistaken for anything else after the `@`.

@@ -90,6 +90,14 @@ pub static MODEL: Code = Code {
     remedy: "Use one of the models that /v1/models lists.",
 };
 
+/// Two models would have one name.
+pub static NAME: Code = Code {
+    id: "SPRAT-SERVE-NAME",
+    kind: Kind::Usage,
+    summary: "Two of the models that are to be served would answer to the same name.",
+    remedy: "Give one of them another name: an adapter by its NAME=, a model by its folder's name.",
+};
+
 /// The model cannot do that.
 pub static ABILITY: Code = Code {
     id: "SPRAT-SERVE-ABILITY",
@@ -117,5 +125,5 @@ pub static PANIC: Code = Code {
 /// All codes of this crate.
 pub static ALL: &[&Code] = &[
     &PORT, &START, &KEYS, &KEY, &BODY, &PARAMETER, &SCHEMA, &TOO_LARGE, &BUSY, &TIMEOUT, &MODEL,
-    &ABILITY, &ADDRESS, &PANIC,
+    &NAME, &ABILITY, &ADDRESS, &PANIC,
 ];

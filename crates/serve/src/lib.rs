@@ -31,7 +31,7 @@ mod wire;
 pub use config::Config;
 pub use document::openapi;
 pub use follow::{Source, follow};
-pub use models::{Models, Served, Table};
+pub use models::{Models, Served, Table, unambiguous};
 pub use server::run;
 pub use trace::{NoTraces, Trace, TraceSink};
 

@@ -20,6 +20,8 @@ const BATCH: &str = "sprat_batch_size";
 const READ: &str = "sprat_prompt_tokens_total";
 const WRITTEN: &str = "sprat_completion_tokens_total";
 const WAITING: &str = "sprat_queue_length";
+const WAITING_TEXT: &str =
+    "Inputs that wait for a model; models over the same weights wait in one queue.";
 
 static METADATA: Metadata<'_> = Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
 
@@ -62,7 +64,7 @@ impl Meter {
             recorder.describe_histogram(KeyName::from(name), Some(unit), text.into());
         }
         recorder.describe_gauge(IN_FLIGHT.into(), None, "Requests being answered.".into());
-        recorder.describe_gauge(WAITING.into(), None, "Inputs that wait for a model.".into());
+        recorder.describe_gauge(WAITING.into(), None, WAITING_TEXT.into());
         let handle = recorder.handle();
         Ok(Meter { recorder, handle })
     }

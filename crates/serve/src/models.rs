@@ -1,7 +1,8 @@
 //! Which models are served, and under which names.
 
+use crate::codes;
 use sprat_infer::{Embedder, Generator};
-use sprat_task::Timestamp;
+use sprat_task::{Error, Result, Timestamp};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// A model that is served.
@@ -27,6 +28,24 @@ impl Served {
     pub fn answers_to(&self, name: &str) -> bool {
         self.id == name || self.aliases.iter().any(|alias| alias == name)
     }
+}
+
+/// Checks that every name stands for one model.
+///
+/// # Errors
+/// [`codes::NAME`], with the name.
+pub fn unambiguous(models: &[Arc<Served>]) -> Result<()> {
+    for (at, model) in models.iter().enumerate() {
+        let names = std::iter::once(&model.id).chain(&model.aliases);
+        for name in names {
+            if let Some(other) = models[..at].iter().find(|other| other.answers_to(name)) {
+                let what = format!("two models would answer to `{name}`");
+                let why = format!("they are {} and {}", other.version, model.version);
+                return Err(Error::new(&codes::NAME, what).why(why));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Resolves the names in requests. Every request resolves anew and keeps what it got until it is

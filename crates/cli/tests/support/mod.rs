@@ -110,6 +110,7 @@ pub(crate) fn copy_folder(from: &Path, to: &Path) {
 pub(crate) struct Server {
     child: Child,
     address: String,
+    said: Value,
 }
 
 impl Server {
@@ -125,14 +126,41 @@ impl Server {
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let said: Value = serde_json::from_str(&line).unwrap();
-        Server { child, address: said["address"].as_str().unwrap().to_string() }
+        let address = said["address"].as_str().unwrap_or_else(|| panic!("{said}")).to_string();
+        Server { child, address, said }
+    }
+
+    /// The document that it printed when it was ready.
+    pub(crate) fn said(&self) -> &Value {
+        &self.said
     }
 
     /// Posts JSON; gives the status and the JSON of the answer.
     pub(crate) fn post(&self, path: &str, body: &str) -> (u16, Value) {
+        let (status, body) = self.exchange("POST", path, body);
+        (status, serde_json::from_str(&body).unwrap_or(Value::Null))
+    }
+
+    /// Gets an address; gives the status and the text of the answer.
+    pub(crate) fn get(&self, path: &str) -> (u16, String) {
+        self.exchange("GET", path, "")
+    }
+
+    /// Posts JSON; gives the events of the stream that answers, but for its last line.
+    pub(crate) fn stream(&self, path: &str, body: &str) -> Vec<Value> {
+        let (status, answer) = self.exchange("POST", path, body);
+        assert_eq!(status, 200, "{answer}");
+        let lines: Vec<&str> =
+            answer.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
+        let (done, chunks) = lines.split_last().unwrap();
+        assert_eq!(*done, "[DONE]", "{answer}");
+        chunks.iter().map(|chunk| serde_json::from_str(chunk).unwrap()).collect()
+    }
+
+    fn exchange(&self, method: &str, path: &str, body: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         let head = format!(
-            "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+            "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
              content-type: application/json\r\ncontent-length: {}\r\n\r\n",
             body.len()
         );
@@ -141,8 +169,8 @@ impl Server {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
-        let body = answer.split_once("\r\n\r\n").unwrap().1;
-        (status, serde_json::from_str(body).unwrap_or(Value::Null))
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        (status, body.to_owned())
     }
 }
 

@@ -369,7 +369,7 @@ impl Writer {
         let mut examples =
             pairs.map(|(text, gold)| teller.example(text, gold)).collect::<Result<Vec<_>>>()?;
         examples.retain(|example| example.answer.end <= model.decoder().context());
-        Ok(model.decoder().measure(&examples, self.adapter(), TOKENS))
+        Ok(model.decoder().measure(&examples, self.adapter.as_deref(), TOKENS))
     }
 }
 

@@ -65,7 +65,8 @@ pub(crate) struct Writer {
     pub(crate) manifest: WriterManifest,
     /// Its weights with their scheduler.
     pub(crate) engine: Arc<DecoderEngine>,
-    adapter: Option<Arc<DecoderAdapter>>,
+    /// The adapter beside the weights.
+    pub(crate) adapter: Option<Arc<DecoderAdapter>>,
 }
 
 impl Writer {
@@ -75,18 +76,32 @@ impl Writer {
     /// `SPRAT-FLOW-OTHER-ADAPTER`, `SPRAT-FLOW-OTHER-TOKENIZER`, `SPRAT-FLOW-OTHER-TEMPLATE`; those
     /// of the model and the engine.
     pub(crate) fn open(name: &str, folder: &Path, limits: DecoderLimits) -> Result<Self> {
+        Writer::over(folder, |weights, manifest| {
+            let model = LanguageModel::open(weights, manifest.format(), None)?;
+            Ok(Arc::new(DecoderEngine::start(name, Arc::new(model), limits)?))
+        })
+    }
+
+    /// Opens a bundle as [`Self::open`] does, over the engine that `engine` gives for its weights.
+    ///
+    /// # Errors
+    /// Those of [`Self::open`] and of `engine`.
+    pub(crate) fn over(
+        folder: &Path,
+        engine: impl FnOnce(&Path, &WriterManifest) -> Result<Arc<DecoderEngine>>,
+    ) -> Result<Self> {
         let manifest = WriterManifest::read(folder)?;
         check_adapter(&manifest, folder)?;
         let weights = weights_folder(folder, manifest.weights);
-        let model = LanguageModel::open(&weights, manifest.format(), None)?;
-        manifest.reads_alike(&model, &weights)?;
+        let engine = engine(&weights, &manifest)?;
+        let model = engine.model();
+        manifest.reads_alike(model, &weights)?;
         let adapter = match manifest.weights {
             WriterWeights::Adapter => {
                 Some(Arc::new(DecoderAdapter::open(folder, model.decoder().config())?))
             }
             _ => None,
         };
-        let engine = Arc::new(DecoderEngine::start(name, Arc::new(model), limits)?);
         Ok(Writer { manifest, engine, adapter })
     }
 
@@ -114,14 +129,13 @@ impl Writer {
     pub(crate) fn behaving(&self, name: &str, behaviour: sprat_infer::Behaviour) -> DecoderModel {
         DecoderModel::new(name, Arc::clone(&self.engine), self.adapter.clone(), behaviour)
     }
-
-    /// The adapter beside the weights.
-    pub(crate) fn adapter(&self) -> Option<&DecoderAdapter> {
-        self.adapter.as_deref()
-    }
 }
 
-fn check_adapter(manifest: &WriterManifest, folder: &Path) -> Result<()> {
+/// Checks that an adapter's files are those that were tuned.
+///
+/// # Errors
+/// `SPRAT-FLOW-OTHER-ADAPTER`.
+pub(crate) fn check_adapter(manifest: &WriterManifest, folder: &Path) -> Result<()> {
     let Some(ours) = &manifest.digests.adapter else { return Ok(()) };
     if manifest.weights != WriterWeights::Adapter {
         return Ok(());

@@ -144,6 +144,12 @@ impl WriterManifest {
         }
     }
 
+    /// The digest of the base model where its very weights are used, beside an adapter: then
+    /// others may use them too.
+    pub(crate) fn shared_base(&self) -> Option<&str> {
+        (self.weights == WriterWeights::Adapter).then_some(self.base.digest.as_str())
+    }
+
     /// How the model answers.
     pub(crate) fn behaviour(&self) -> Behaviour {
         Behaviour {

@@ -18,9 +18,10 @@ mod tests;
 mod tune;
 mod up;
 
-pub(crate) use bundle::Writer;
 pub use bundle::is_writer;
+pub(crate) use bundle::{Writer, adapter_digest, check_adapter};
 pub(crate) use form::AnswerSchema;
+pub(crate) use manifest::WriterManifest;
 
 use crate::project::read_json;
 use crate::{Project, codes};

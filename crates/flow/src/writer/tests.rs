@@ -4,9 +4,9 @@ use super::bundle::Writer;
 use super::examples::Teller;
 use super::manifest::{FILE, WriterManifest};
 use super::replay::{replay, served_losses};
-use crate::{Project, Surroundings, open_generator};
+use crate::{AdapterRef, Project, Surroundings, open_generator};
 use serde_json::{Value, json};
-use sprat_infer::{DecoderLimits, Limits, Request};
+use sprat_infer::{DecoderLimits, Generator, Limits, Request};
 use sprat_model::{ADAPTER_WEIGHTS, tiny};
 use sprat_task::settings::Settings;
 use sprat_task::{FakeClock, Interrupt, Quiet, Timestamp};
@@ -163,7 +163,7 @@ fn weights_that_serve_other_losses_are_not_equivalent() {
             teller.example(&format!("Table for {n} under Novak"), &answer).unwrap()
         })
         .collect();
-    let adapter = whole.adapter();
+    let adapter = whole.adapter.as_deref();
     let trainer = |examples: &[TokenExample]| {
         let one = |example| model.decoder().measure(std::slice::from_ref(example), adapter, 512);
         Ok(examples.iter().map(one).collect())
@@ -238,4 +238,70 @@ fn texts_are_generated_and_labels_chosen_by_the_same_path() {
     assert!((sum - 1.0).abs() < 1e-4 && answer.label.is_some(), "{answer:?}");
     let up = project(folder.path()).up().unwrap();
     assert!(up.refused.is_none() && up.document["version"] == "tables@v1", "{}", up.document);
+}
+
+/// A copy of the tuned bundle that says it was verified in bfloat16, as a base is served.
+fn tuned_in_bf16(to: &Path) {
+    copy(tuned(), to);
+    let file = to.join(FILE);
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("\"f32\"", "\"bf16\"")).unwrap();
+}
+
+#[test]
+fn models_over_one_base_share_its_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    lay(folder.path(), "extract");
+    let project = project(folder.path());
+    let (second, third) = (folder.path().join("second"), folder.path().join("third"));
+    copy(tuned(), &second);
+    tuned_in_bf16(&third);
+    let one = project.local("one", tuned()).unwrap();
+    let alone = project.held();
+    let two = project.local("two", &second).unwrap();
+    let both = project.held();
+    assert!(alone.weights > 0 && alone.cache > 0 && alone.adapters > 0, "{alone:?}");
+    assert_eq!((both.weights, both.cache), (alone.weights, alone.cache));
+    assert_eq!(both.adapters, 2 * alone.adapters);
+    let ask = |n| Request::text(format!("Table for {n} under Novak"));
+    let pending: Vec<_> =
+        (2..6).flat_map(|n| [one.submit(ask(n)).unwrap(), two.submit(ask(n)).unwrap()]).collect();
+    let said: Vec<_> = pending.into_iter().map(|one| one.wait().unwrap().output).collect();
+    assert!(said.chunks(2).all(|pair| pair[0] == pair[1]), "{said:?}");
+
+    // In another number format the weights are others.
+    let base = project.writer("file:base").unwrap().unwrap();
+    assert_eq!(project.held().cache, 2 * alone.cache);
+    let four = project.local("three", &third).unwrap();
+    assert_eq!(project.held().cache, 2 * alone.cache);
+    assert!(four.answer(ask(4)).is_ok());
+    drop((one, two, base, four));
+    assert_eq!((project.held().weights, project.held().cache), (0, 0), "nobody holds them");
+}
+
+#[test]
+fn a_tuned_adapter_beside_a_base_answers_as_it_was_tuned_to() {
+    let folder = tempfile::tempdir().unwrap();
+    lay(folder.path(), "extract");
+    let project = project(folder.path());
+    tuned_in_bf16(&folder.path().join("tuned"));
+    let base = project.writer("file:base").unwrap().unwrap();
+    let beside = |path: &Path| {
+        let one = AdapterRef { name: "fields".into(), path: path.to_owned() };
+        project.beside("file:base", &base, &[one])
+    };
+    let models = beside(Path::new("tuned")).unwrap();
+    assert!(models[0].name().starts_with("fields@"));
+    let answer = models[0].answer(Request::text("Table for 4 under Novak")).unwrap();
+    let value: Value = serde_json::from_str(&answer.output).unwrap();
+    assert!(value["people"].is_i64(), "{value}");
+    let error = beside(tuned()).err().unwrap();
+    assert_eq!(error.code().id, "SPRAT-FLOW-OTHER-BASE");
+    assert!(error.to_string().contains("number format"), "{error}");
+    tiny::write_decoder(&folder.path().join("other"), 2).unwrap();
+    let other = project.writer("file:other").unwrap().unwrap();
+    let one = AdapterRef { name: "fields".into(), path: "tuned".into() };
+    let error = project.beside("file:other", &other, &[one]).err().unwrap();
+    assert_eq!(error.code().id, "SPRAT-FLOW-OTHER-BASE");
+    assert!(error.to_string().contains("file:base"), "{error}");
 }

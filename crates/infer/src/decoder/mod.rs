@@ -120,6 +120,11 @@ impl DecoderEngine {
         &self.model
     }
 
+    /// Bytes that the keys and values of all requests take together.
+    pub fn cache_bytes(&self) -> usize {
+        self.model.decoder().cache_bytes(self.limits.cache_tokens.max(1))
+    }
+
     /// What compiles constraints for the model's vocabulary.
     fn grammars(&self) -> Result<Grammars> {
         let mut grammars = self.grammars.lock().unwrap_or_else(PoisonError::into_inner);

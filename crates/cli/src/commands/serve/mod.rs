@@ -7,8 +7,8 @@ use super::Context;
 use crate::args::Serve;
 use follow::Releases;
 use serde_json::json;
-use sprat_flow::{Done, Project};
-use sprat_report::{Page, Terminal};
+use sprat_flow::{Done, Held, Project};
+use sprat_report::{Page, Terminal, number};
 use sprat_serve::keys::Keys;
 use sprat_serve::{Config, Models, Served, Source, Table};
 use sprat_task::{Clock, Error, Interrupt, Result, SystemClock};
@@ -27,7 +27,8 @@ pub(super) fn run(context: &Context, flags: &Serve) -> Result<Done> {
             settings.serve.listen.clone_from(listen);
         }
     })?;
-    serve(context, project, flags.model.as_deref())
+    let adapters = flags.adapter.iter().map(|one| one.parse()).collect::<Result<Vec<_>>>()?;
+    serve(context, Releases::new(project, flags.model.clone(), adapters))
 }
 
 /// The end of `sprat up`: shows its summary, then serves what it promoted.
@@ -36,19 +37,22 @@ pub(super) fn after_up(context: &Context, project: Project, done: &Done) -> Resu
         // The summary belongs before the server's own lines.
         print!("{}", done.page.text(&Terminal::detect()));
     }
-    serve(context, project, None)
+    serve(context, Releases::new(project, Vec::new(), Vec::new()))
 }
 
-fn serve(context: &Context, project: Project, model: Option<&str>) -> Result<Done> {
-    let config = config(&project)?;
+fn serve(context: &Context, source: Releases) -> Result<Done> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let recorder = traces::recorder(&project, Arc::clone(&clock))?;
+    let (config, recorder) = {
+        let project = source.project();
+        (config(&project)?, traces::recorder(&project, Arc::clone(&clock))?)
+    };
     let json = context.global.json;
     let interrupt = Interrupt::default();
-    let source = Arc::new(Releases::new(project, model.map(str::to_string)));
+    let source = Arc::new(source);
     let revision = source.revision()?;
     let table = Arc::new(Table::new(source.load(&[])?));
     let served: Vec<String> = table.list().iter().map(|one| one.version.clone()).collect();
+    let held = source.project().held();
     let example = table.list().first().map_or_else(Default::default, |one| example(one));
     let follower = {
         let (table, source, interrupt) = (table.clone(), source.clone(), interrupt.clone());
@@ -68,10 +72,14 @@ fn serve(context: &Context, project: Project, model: Option<&str>) -> Result<Don
             // The one document, as soon as there is something to say.
             let document = json!({
                 "schema": "sprat.serve/1", "address": address.to_string(), "models": served,
+                "memory_bytes": held,
             });
             println!("{document}");
         } else {
             println!("serving {} on http://{address}", served.join(", "));
+            if held != Held::default() {
+                println!("  memory: {}", memory(held));
+            }
             let (path, body) = &example;
             println!(
                 "  try: curl -s http://{address}{path} -H 'content-type: application/json' -d '{body}'"
@@ -85,6 +93,17 @@ fn serve(context: &Context, project: Project, model: Option<&str>) -> Result<Don
     let stats = recorder.stats();
     eprintln!("stopped; {} traces, {} dropped", stats.recorded, stats.dropped);
     Ok(Done::new("sprat.serve/1", json!({ "stopped": true }), Page::default()))
+}
+
+/// What models that write take in memory, all of them together.
+fn memory(held: Held) -> String {
+    let size = |bytes: usize| number::bytes(bytes as u64);
+    let Held { weights, cache, adapters } = held;
+    let mut text = format!("{} of weights, {} of cache", size(weights), size(cache));
+    if adapters > 0 {
+        text += &format!(", {} of adapters", size(adapters));
+    }
+    text
 }
 
 /// The path and the body of a first request that a model can answer.
