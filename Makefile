@@ -14,13 +14,19 @@ help: ## This list.
 build: ## The release binary.
 	cargo build --release -p sprat
 
-demo: build dev/python ## A small model through its whole life, on the support tickets.
+demo: build dev/python ## Small models through their whole life: support tickets, then table bookings.
 	@dev/python
 	cd examples/support-tickets && time $(SPRAT) up --no-serve
 	@echo
 	cd examples/support-tickets && printf '%s\n' \
 	    '{"id": 1, "text": "the courier says delivered but there is nothing at my door"}' \
 	    '{"id": 2, "text": "how do i get into my account, the reset mail never shows up"}' \
+	    | $(SPRAT) predict
+	@echo
+	cd examples/table-bookings && time $(SPRAT) up --no-serve
+	@echo
+	cd examples/table-bookings && printf '%s\n' \
+	    '{"id": 1, "text": "hey, Carter again, table for three on Sunday at half past seven, outside if it stays dry"}' \
 	    | $(SPRAT) predict
 
 test: dev/python ## All tests, with what they need installed into .cache.

@@ -142,6 +142,8 @@ fn pages_with_an_example_of_their_own_say_what_the_program_does() {
         let Some(example) = example(&page) else { continue };
         let folder = tempfile::tempdir().unwrap();
         copy_folder(&root().join("examples").join(example), folder.path());
+        // The page begins with `sprat init`.
+        std::fs::remove_file(folder.path().join("sprat.toml")).unwrap();
         sprat_model::tiny::write_decoder(&folder.path().join("base"), 1).unwrap();
         ran += follow(&page, folder.path());
     }

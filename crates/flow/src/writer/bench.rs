@@ -438,7 +438,8 @@ impl WriterBench {
         page
     }
 
-    fn quality_table(&self) -> Table {
+    /// How good the candidates' answers are.
+    pub(crate) fn quality_table(&self) -> Table {
         let headers: &[&str] = match self.kind {
             TaskKind::Classify => &["candidate", "accuracy", "valid", "perplexity"],
             TaskKind::Extract => {

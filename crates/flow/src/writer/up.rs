@@ -72,6 +72,7 @@ impl Project {
         let page = Page::new(format!("{version} is ready"))
             .table(path.table())
             .table(evidence)
+            .table(bench.value.quality_table())
             .table(gate.table())
             .facts([("reports", self.reports().display().to_string())])
             .verdict(Tone::Good, format!("{version} passed its gate"));
@@ -121,7 +122,7 @@ fn bench_line(bench: &WriterBench) -> String {
     match bench.best() {
         Some(best) => format!(
             "{} candidates; best {}: {} {}",
-            bench.candidates.len(),
+            bench.measurements().len(),
             best.name,
             best.score.metric,
             best.score.quality.percent()
