@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sprat_eval::{Margins, PairedScores, Retention, retention};
 use sprat_infer::Request;
-use sprat_model::decoder::{DecoderConfig, merge_adapter, write_gguf};
+use sprat_model::decoder::{DecoderConfig, Formats, merge_adapter, write_gguf};
 use sprat_model::files::Gguf;
 use sprat_model::{
     Adapter, BlockFormat, Format, GgufVocabulary, LanguageModel, TextTokenizer, gguf_file,
@@ -288,7 +288,7 @@ pub(crate) fn merged(full: &Path, weights: WriterWeights, target: &Path) -> Resu
     if of_blocks || file.is_some() {
         let path = target.join(GGUF);
         let format = blocks(weights)?;
-        write_gguf(&base, adapted.then_some(full), Some(format), &path)?;
+        write_gguf(&base, adapted.then_some(full), Formats::One(format), None, &path)?;
         // The same tokens, told in another way.
         let vocabulary = GgufVocabulary::read(Gguf::open(&path)?.metadata())?;
         manifest.digests.tokenizer = TextTokenizer::from_gguf(&vocabulary)?.digest()?;
