@@ -3,7 +3,7 @@
 use crate::prepare::Prepared;
 use crate::project::short_name;
 use crate::tune::Base;
-use crate::{Done, Project, bundle, codes, writer};
+use crate::{Done, Project, bundle, codes};
 use serde_json::json;
 use sprat_model::Stored;
 use sprat_registry::{Tree, Version};
@@ -86,7 +86,8 @@ impl Project {
             let base = Base::of(candidate, &pulled);
             let run = work.join("run");
             self.make_writer((short_name(candidate), base), recipe, prepared, &run)?;
-            return writer::variant(&run, variant, &work.join("shrunk"));
+            let to = work.join("shrunk");
+            return self.released_bundle(&run, variant, &prepared.train, &to);
         }
         let base_model = sprat_model::BaseModel {
             reference: candidate.model.clone(),

@@ -51,6 +51,9 @@ codes! {
     VALUES, "SPRAT-MODEL-VALUES", Failed,
         "A weight is not a finite number.",
         "The weights are damaged or their training diverged; use another copy.";
+    BUDGET, "SPRAT-MODEL-BUDGET", Usage,
+        "A size budget is less than what a model's smallest formats take.",
+        "Raise `shrink.bits`.";
     CONFIG, "SPRAT-MODEL-CONFIG", Failed,
         "A configuration file of a model is wrong.",
         "Take the file from the model's own repository.";

@@ -9,7 +9,7 @@
 
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
-use sprat_model::decoder::{Decoder, Memory, TokenExample, TokenSum, write_gguf};
+use sprat_model::decoder::{Decoder, Formats, Memory, TokenExample, TokenSum, write_gguf};
 use sprat_model::files::{Gguf, TensorData, TensorWriter};
 use sprat_model::{BaseModel, BlockFormat, Control, Format, TextTokenizer};
 use sprat_task::settings::{ClassWeights, Decay, Method, Span};
@@ -115,7 +115,7 @@ fn main() -> Result<()> {
     println!("{} steps in {:.0} s", outcome.steps, outcome.seconds);
     let model = out.join(MODEL_FOLDER);
     let file = out.join(FILE);
-    let bytes = write_gguf(&model, None, Some(BlockFormat::Q8_0), &file)?;
+    let bytes = write_gguf(&model, None, Formats::One(BlockFormat::Q8_0), None, &file)?.bytes;
     println!("{}: {bytes} bytes", file.display());
     let trained = Decoder::open(&model, Format::F32, None)?;
     let written = Decoder::open_gguf(&Gguf::open(&file)?, None)?;

@@ -33,12 +33,27 @@ pub(crate) enum WriterWeights {
     /// The same, matrices in blocks of 32 numbers of 4 bits.
     #[serde(rename = "q4_0")]
     Q4,
+    /// The same, matrices in blocks of 256 numbers of 4 bits, of 6 where errors hurt most.
+    #[serde(rename = "q4_k_m")]
+    Q4KM,
+    /// The same, matrices in blocks of 256 numbers of 6 bits.
+    #[serde(rename = "q6_k")]
+    Q6K,
+    /// The same, each matrix in a format of its own, within a size budget.
+    Mixed,
 }
 
 impl WriterWeights {
     /// The smaller formats.
-    pub(crate) const SMALLER: [WriterWeights; 4] =
-        [WriterWeights::Int8, WriterWeights::Q8, WriterWeights::Q4, WriterWeights::Bf16];
+    pub(crate) const SMALLER: [WriterWeights; 7] = [
+        WriterWeights::Int8,
+        WriterWeights::Bf16,
+        WriterWeights::Q8,
+        WriterWeights::Q6K,
+        WriterWeights::Q4KM,
+        WriterWeights::Q4,
+        WriterWeights::Mixed,
+    ];
 
     /// The smaller format of a name.
     pub(crate) fn by_name(name: &str) -> Option<Self> {
@@ -54,7 +69,20 @@ impl WriterWeights {
             WriterWeights::Int8 => "int8",
             WriterWeights::Q8 => "q8_0",
             WriterWeights::Q4 => "q4_0",
+            WriterWeights::Q4KM => "q4_k_m",
+            WriterWeights::Q6K => "q6_k",
+            WriterWeights::Mixed => "mixed",
         }
+    }
+
+    /// Whether matrices are stored in blocks, which only GGUF files have.
+    pub(crate) fn is_blocks(self) -> bool {
+        matches!(self, WriterWeights::Q8 | WriterWeights::Q4) || self.is_calibrated()
+    }
+
+    /// Whether the importance of columns has a say in how it is made.
+    pub(crate) fn is_calibrated(self) -> bool {
+        matches!(self, WriterWeights::Q4KM | WriterWeights::Q6K | WriterWeights::Mixed)
     }
 }
 
@@ -140,6 +168,8 @@ impl WriterManifest {
             (WriterWeights::Q8, _) => Format::Blocks(BlockFormat::Q8_0),
             (WriterWeights::Q4, _) => Format::Blocks(BlockFormat::Q4_0),
             (WriterWeights::Bf16, _) | (WriterWeights::Adapter, Precision::Bf16) => Format::Bf16,
+            // Of files alone, whose matrices are multiplied as they are stored.
+            (WriterWeights::Q6K | WriterWeights::Q4KM | WriterWeights::Mixed, _) => Format::Bf16,
             (WriterWeights::Full, _) | (WriterWeights::Adapter, Precision::F32) => Format::F32,
         }
     }

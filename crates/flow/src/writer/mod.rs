@@ -2,7 +2,8 @@
 //!
 //! A tuned model that writes is a folder with `model.json` ([`manifest`]): [`bundle`] lays it out
 //! and opens it, [`tune`] makes it, [`replay`] proves that it serves what was trained, [`score`]
-//! and [`bench`] measure it, [`shrink`] makes it smaller, [`release`] puts it behind the gate.
+//! and [`bench`] measure it, [`variant`] makes it smaller and [`shrink`] proves that unhurt,
+//! [`release`] puts it behind the gate.
 
 mod bench;
 mod bundle;
@@ -17,6 +18,7 @@ mod shrink;
 mod tests;
 mod tune;
 mod up;
+mod variant;
 
 pub use bundle::is_writer;
 pub(crate) use bundle::{Writer, adapter_digest, check_adapter};
@@ -27,27 +29,12 @@ use crate::project::read_json;
 use crate::{Project, codes};
 use manifest::WriterWeights;
 use serde_json::Value;
+use sprat_data::Dataset;
 use sprat_model::decoder::DecoderFamily;
 use sprat_model::gguf_file;
 use sprat_task::settings::{Method, TaskKind};
 use sprat_task::{Error, Result};
 use std::path::{Path, PathBuf};
-
-/// The bundle of a run's folder, or its variant, made in a new folder.
-///
-/// # Errors
-/// `SPRAT-FLOW-READ` for a variant that is none; those of merging.
-pub(crate) fn variant(run: &Path, variant: Option<&str>, to: &Path) -> Result<PathBuf> {
-    let full = run.join(tune::BUNDLE);
-    let weights = match variant {
-        None | Some("as trained") => return Ok(full),
-        Some(name) => WriterWeights::by_name(name).ok_or_else(|| {
-            Error::new(&codes::READ, format!("the version names a variant `{name}`"))
-        })?,
-    };
-    shrink::merged(&full, weights, to)?;
-    Ok(to.to_owned())
-}
 
 /// Whether a model's folder holds a decoder.
 ///
@@ -69,6 +56,29 @@ pub(crate) fn is_decoder(folder: &Path) -> Result<bool> {
 }
 
 impl Project {
+    /// The bundle of a run's folder, or its variant, made in a new folder with what the training
+    /// part says.
+    ///
+    /// # Errors
+    /// `SPRAT-FLOW-READ` for a variant that is none; those of making it.
+    pub(crate) fn released_bundle(
+        &self,
+        run: &Path,
+        variant: Option<&str>,
+        train: &Dataset,
+        to: &Path,
+    ) -> Result<PathBuf> {
+        let full = run.join(tune::BUNDLE);
+        let weights = match variant {
+            None | Some("as trained") => return Ok(full),
+            Some(name) => WriterWeights::by_name(name).ok_or_else(|| {
+                Error::new(&codes::READ, format!("the version names a variant `{name}`"))
+            })?,
+        };
+        self.variant(&full, weights, train, to)?;
+        Ok(to.to_owned())
+    }
+
     /// Whether the task's model writes: it does where the answer is no label, and where the base
     /// is a decoder.
     ///

@@ -1,10 +1,11 @@
-//! `sprat shrink` for models that write: the adapter merged, the matrices in smaller formats, and
-//! the proof that the tuned skill is unhurt.
+//! `sprat shrink` for models that write: smaller variants, and the proof that the tuned skill is
+//! unhurt.
 
-use super::bundle::{Writer, weights_folder};
+use super::bundle::Writer;
 use super::manifest::{WriterManifest, WriterWeights};
 use super::score::{Asked, Given, Judge};
 use super::tune::WriterRecord;
+use super::variant::{Making, merged};
 use crate::prepare::Prepared;
 use crate::step::Stepped;
 use crate::{Done, Project, bundle, codes};
@@ -12,15 +13,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sprat_eval::{Margins, PairedScores, Retention, retention};
 use sprat_infer::Request;
-use sprat_model::decoder::{DecoderConfig, merge_adapter, write_gguf};
-use sprat_model::files::Gguf;
-use sprat_model::{
-    Adapter, BlockFormat, Format, GgufVocabulary, LanguageModel, TextTokenizer, gguf_file,
-};
+use sprat_model::decoder::{Formats, StoredMatrix, write_gguf};
+use sprat_model::{LanguageModel, gguf_file};
 use sprat_report::{Page, Table, Tone, number};
 use sprat_task::settings::TaskKind;
 use sprat_task::{Error, Result};
 use sprat_train::TokenExample;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// How many texts the general measure uses at most.
@@ -37,8 +36,21 @@ pub(crate) struct WriterVariant {
     pub(crate) memory_bytes: u64,
     /// Mean loss of the wanted answers' tokens, in nats.
     pub(crate) loss: f64,
+    /// Of a GGUF file, the formats of its matrices.
+    pub(crate) matrices: Vec<MatrixKind>,
     /// The evidence.
     pub(crate) retention: Retention,
+}
+
+/// The matrices of all layers that have the same part in them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct MatrixKind {
+    /// The name in the file, without the layer.
+    pub(crate) kind: String,
+    /// How many matrices are in each format.
+    pub(crate) formats: BTreeMap<String, u64>,
+    /// Bits that a weight takes on average.
+    pub(crate) bits: f64,
 }
 
 /// The variants and the choice among them.
@@ -120,6 +132,7 @@ impl Project {
         let formats = self.writer_formats(&tuned.value.base.dir)?;
         let inputs = json!({
             "artefact": tuned.value.artefact,
+            "train": prepared.train.digest,
             "validation": prepared.validation.digest,
             "settings": self.settings.shrink,
         });
@@ -140,7 +153,7 @@ impl Project {
             let yardstick = Yardstick {
                 classes: classes(&judge),
                 before: self.scores(&before, &asked, &judge)?,
-                general_before: general(&self.base_alone(tuned, &tuned.value.manifest)?, &texts),
+                general_before: general(&base_alone(tuned, &tuned.value.manifest)?, &texts),
                 asked: &asked,
                 judge: &judge,
                 texts,
@@ -151,13 +164,14 @@ impl Project {
                 },
             };
             let full_memory_bytes = before.engine.model().decoder().bytes() as u64;
+            let making = self.making(&before, &prepared.train, &formats)?;
             drop(before);
             let mut variants = Vec::new();
             self.progress.start("shrink and verify", Some(formats.len() as u64), "variants");
             for weights in formats {
                 self.interrupt.check()?;
                 self.progress.note(weights.name());
-                variants.push(self.writer_variant(weights, tuned, folder, &yardstick)?);
+                variants.push(self.writer_variant(weights, &making, tuned, folder, &yardstick)?);
                 self.progress.advance(1);
             }
             self.progress.finish();
@@ -184,18 +198,10 @@ impl Project {
         Ok(judge.scores(&given.outputs))
     }
 
-    /// The untuned base in the format of a manifest.
-    fn base_alone(
-        &self,
-        tuned: &Stepped<WriterRecord>,
-        manifest: &WriterManifest,
-    ) -> Result<LanguageModel> {
-        LanguageModel::open(&tuned.value.base.dir, manifest.format(), None)
-    }
-
     fn writer_variant(
         &self,
         weights: WriterWeights,
+        making: &Making,
         tuned: &Stepped<WriterRecord>,
         folder: &Path,
         yardstick: &Yardstick<'_>,
@@ -206,12 +212,24 @@ impl Project {
                 Error::io(&codes::WRITE, "remove an unfinished one", &target, &why)
             })?;
         }
-        merged(&tuned.bundle(), weights, &target)?;
+        let matrices = merged(&tuned.bundle(), weights, making, &target)?;
         let after = Writer::open(weights.name(), &target, self.decoder_limits())?;
         let Yardstick { asked, judge, classes, before, texts, general_before, margins } = yardstick;
         let task_after = self.scores(&after, asked, judge)?;
         let sum = after.losses(asked)?;
-        let general_after = general(&self.base_alone(tuned, &after.manifest)?, texts);
+        let general_after = match &matrices[..] {
+            [] => general(&base_alone(tuned, &after.manifest)?, texts),
+            _ => {
+                let beside = folder.join("untuned.gguf");
+                let base = base_alike(tuned, &matrices, making, &beside)?;
+                let found = general(&base, texts);
+                drop(base);
+                std::fs::remove_file(&beside).map_err(|why| {
+                    Error::io(&codes::WRITE, "remove what was measured", &beside, &why)
+                })?;
+                found
+            }
+        };
         let retention = retention(
             weights.name(),
             (&classes.0, &classes.1),
@@ -229,6 +247,7 @@ impl Project {
             bytes: bundle::size(&target)?,
             memory_bytes: after.engine.model().decoder().bytes() as u64,
             loss: sum.loss / sum.tokens.max(1) as f64,
+            matrices: kinds(&matrices),
             retention,
         })
     }
@@ -257,6 +276,43 @@ impl Project {
     }
 }
 
+/// The untuned base in the format of a manifest.
+fn base_alone(tuned: &Stepped<WriterRecord>, manifest: &WriterManifest) -> Result<LanguageModel> {
+    LanguageModel::open(&tuned.value.base.dir, manifest.format(), None)
+}
+
+/// The untuned base, written in `file` with its matrices in the formats of a variant.
+fn base_alike(
+    tuned: &Stepped<WriterRecord>,
+    matrices: &[StoredMatrix],
+    making: &Making,
+    file: &Path,
+) -> Result<LanguageModel> {
+    let (base, importance) = (&tuned.value.base.dir, making.importance.as_ref());
+    write_gguf(base, None, Formats::Like(matrices), importance, file)?;
+    LanguageModel::open(file, tuned.value.manifest.format(), None)
+}
+
+/// The formats of matrices, by the part that they have in their layers, in the order of the file.
+fn kinds(matrices: &[StoredMatrix]) -> Vec<MatrixKind> {
+    let mut all: Vec<(MatrixKind, usize, usize)> = Vec::new();
+    for matrix in matrices {
+        let name = matrix.name.strip_suffix(".weight").unwrap_or(&matrix.name);
+        let kind = name.rsplit('.').next().unwrap_or(name);
+        let at = all.iter().position(|(known, ..)| known.kind == kind).unwrap_or_else(|| {
+            let kind = kind.to_owned();
+            all.push((MatrixKind { kind, formats: BTreeMap::new(), bits: 0.0 }, 0, 0));
+            all.len() - 1
+        });
+        let (own, bytes, weights) = &mut all[at];
+        *own.formats.entry(matrix.format.name().to_owned()).or_default() += 1;
+        *bytes += matrix.bytes();
+        *weights += matrix.weights;
+        own.bits = *bytes as f64 * 8.0 / *weights as f64;
+    }
+    all.into_iter().map(|(kind, ..)| kind).collect()
+}
+
 /// Why no variant was chosen.
 fn refusal(shrunk: &Stepped<WriterShrink>) -> Error {
     let why: Vec<String> = shrunk
@@ -266,78 +322,6 @@ fn refusal(shrunk: &Stepped<WriterShrink>) -> Error {
         .map(|v| format!("{}: {}", v.weights.name(), v.retention.objections().join(", ")))
         .collect();
     Error::new(&codes::SHRINK_REFUSED, "no smaller variant is verified").why(why.join("; "))
-}
-
-/// Writes a bundle's model with its adapter merged, in a new folder: as a GGUF file where the base
-/// is one or the format is one of blocks; otherwise as safetensors in bfloat16, which are brought
-/// into the format when the model is opened.
-///
-/// # Errors
-/// `SPRAT-FLOW-KIND` for a format that the base can't have; those of the model.
-pub(crate) fn merged(full: &Path, weights: WriterWeights, target: &Path) -> Result<()> {
-    let mut manifest = WriterManifest::read(full)?;
-    let base = weights_folder(full, manifest.weights);
-    let adapted = manifest.weights == WriterWeights::Adapter;
-    let file = gguf_file(&base)?;
-    let of_blocks = matches!(weights, WriterWeights::Q8 | WriterWeights::Q4);
-    if of_blocks && file.is_none() {
-        whole_blocks(&base, weights)?;
-    }
-    std::fs::create_dir_all(target)
-        .map_err(|why| Error::io(&codes::WRITE, "make a folder", target, &why))?;
-    if of_blocks || file.is_some() {
-        let path = target.join(GGUF);
-        let format = blocks(weights)?;
-        write_gguf(&base, adapted.then_some(full), Some(format), &path)?;
-        // The same tokens, told in another way.
-        let vocabulary = GgufVocabulary::read(Gguf::open(&path)?.metadata())?;
-        manifest.digests.tokenizer = TextTokenizer::from_gguf(&vocabulary)?.digest()?;
-        return finish(manifest, weights, target);
-    }
-    let adapter = match adapted {
-        true => Some(Adapter::read(full, &DecoderConfig::read(&base.join("config.json"))?)?),
-        // Nothing to merge: the weights themselves were trained.
-        false => None,
-    };
-    merge_adapter(&base, adapter.as_ref(), Format::Bf16, target)?;
-    finish(manifest, weights, target)
-}
-
-/// The file of a merged model in blocks.
-const GGUF: &str = "model.gguf";
-
-fn finish(mut manifest: WriterManifest, weights: WriterWeights, target: &Path) -> Result<()> {
-    manifest.weights = weights;
-    manifest.digests.adapter = None;
-    manifest.write(target)
-}
-
-/// The format of a GGUF file's matrices.
-fn blocks(weights: WriterWeights) -> Result<BlockFormat> {
-    match weights {
-        WriterWeights::Q8 => Ok(BlockFormat::Q8_0),
-        WriterWeights::Q4 => Ok(BlockFormat::Q4_0),
-        WriterWeights::Bf16 => Ok(BlockFormat::Bf16),
-        other => {
-            let what = format!("a GGUF file has no matrices in {}", other.name());
-            Err(Error::new(&codes::KIND, what).field("shrink.formats"))
-        }
-    }
-}
-
-/// # Errors
-/// `SPRAT-FLOW-KIND` when rows of a model's matrices are no whole number of blocks.
-fn whole_blocks(folder: &Path, weights: WriterWeights) -> Result<()> {
-    /// Numbers in a block of Q8_0 and Q4_0.
-    const BLOCK: usize = 32;
-    let config = DecoderConfig::read(&folder.join("config.json"))?;
-    let widths = [config.hidden, config.intermediate, config.heads.query * config.heads.width];
-    let Some(width) = widths.into_iter().find(|width| width % BLOCK != 0) else { return Ok(()) };
-    let what = format!("rows of {width} numbers are no whole blocks of {}", weights.name());
-    Err(Error::new(&codes::KIND, what)
-        .file(folder)
-        .field("shrink.formats")
-        .help("Use int8 or bf16 for this model."))
 }
 
 /// The texts as examples of which every token is to be told in advance.
@@ -396,6 +380,10 @@ fn page(shrunk: &Stepped<WriterShrink>) -> Page {
         ]);
     }
     let page = Retention::page_of(&evidence).table(sizes);
+    let page = match chosen_formats(&value.variants) {
+        Some(table) => page.table(table),
+        None => page,
+    };
     match shrunk.winner() {
         Some(winner) => page.verdict(
             Tone::Good,
@@ -403,4 +391,28 @@ fn page(shrunk: &Stepped<WriterShrink>) -> Page {
         ),
         None => page.verdict(Tone::Bad, "no variant passes: the tuned model stays as it is"),
     }
+}
+
+/// The formats of those variants that mix several.
+fn chosen_formats(variants: &[WriterVariant]) -> Option<Table> {
+    let headers = ["variant", "matrices", "formats", "bits a weight"];
+    let mut table = Table::new("Formats of the matrices", &headers).numeric(&[3]);
+    let mixes = |variant: &&WriterVariant| {
+        let mut names = variant.matrices.iter().flat_map(|kind| kind.formats.keys());
+        names.next().is_some_and(|first| names.any(|other| other != first))
+    };
+    let mut any = false;
+    for variant in variants.iter().filter(mixes) {
+        for kind in &variant.matrices {
+            let formats = kind.formats.iter().map(|(name, count)| format!("{count} × {name}"));
+            table.push([
+                variant.weights.name().to_string(),
+                kind.kind.clone(),
+                formats.collect::<Vec<_>>().join(", "),
+                format!("{:.2}", kind.bits),
+            ]);
+            any = true;
+        }
+    }
+    any.then_some(table)
 }

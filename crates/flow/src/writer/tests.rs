@@ -305,3 +305,90 @@ fn a_tuned_adapter_beside_a_base_answers_as_it_was_tuned_to() {
     assert_eq!(error.code().id, "SPRAT-FLOW-OTHER-BASE");
     assert!(error.to_string().contains("file:base"), "{error}");
 }
+
+fn append(folder: &Path, text: &str) {
+    let file = folder.join("sprat.toml");
+    let settings = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("{settings}\n{text}")).unwrap();
+}
+
+#[test]
+fn files_in_blocks_are_verified_and_made_again() {
+    let folder = tempfile::tempdir().unwrap();
+    lay(folder.path(), "extract");
+    append(
+        folder.path(),
+        "[shrink]\nformats = [\"q6_k\", \"q4_k_m\", \"mixed\"]\nbits = 8.5\nmargin = 1.0\n",
+    );
+    let done = project(folder.path()).shrink().unwrap();
+    let variants = done.document["variants"].as_array().unwrap();
+    let size = |at: usize| variants[at]["bytes"].as_u64().unwrap();
+    assert!(size(0) > size(2) && size(2) > size(1), "{variants:#?}");
+    let formats = |at: usize, kind: &str| -> Value {
+        let kinds = variants[at]["matrices"].as_array().unwrap();
+        kinds.iter().find(|one| one["kind"] == kind).unwrap()["formats"].clone()
+    };
+    // Rows of 32 and 48 numbers are too short for blocks of 256.
+    assert_eq!(formats(0, "attn_q"), json!({"Q8_0": 2}));
+    assert_eq!(formats(1, "attn_q"), json!({"Q5_0": 2}));
+    assert_eq!(formats(1, "attn_v"), json!({"Q5_0": 1, "Q8_0": 1}));
+    assert_eq!(formats(1, "token_embd"), json!({"Q8_0": 1}));
+    assert_eq!(formats(2, "ffn_down"), json!({"F16": 2}));
+    for variant in variants {
+        assert!(variant["loss"].as_f64().unwrap() > 0.0, "{variant}");
+        let general = &variant["retention"]["general_loss"]["estimate"];
+        assert!(general.as_f64().unwrap().abs() < 0.5, "{variant}");
+        let model = done.document["folder"].as_str().unwrap();
+        let model = Path::new(model).join(variant["weights"].as_str().unwrap());
+        let names = std::fs::read_dir(&model).unwrap().count();
+        assert_eq!(names, 2, "a file and its manifest");
+    }
+    let html = std::fs::read_to_string(folder.path().join(".sprat/reports/shrink.html")).unwrap();
+    assert!(html.contains("Formats of the matrices") && html.contains("1 × Q8_0"), "{html}");
+    assert!(project(folder.path()).shrink().unwrap().document["skipped"] == true);
+
+    let up = project(folder.path()).up().unwrap();
+    assert!(up.refused.is_none() && up.document["version"] == "tables@v1", "{}", up.document);
+    let again = project(folder.path()).reproduce("v1").unwrap();
+    assert_eq!(again.document["reproduced"], true, "{}", again.document);
+
+    let file = folder.path().join("sprat.toml");
+    let settings = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, settings.replace("bits = 8.5", "bits = 4.5")).unwrap();
+    let error = project(folder.path()).shrink().unwrap_err();
+    assert_eq!(error.code().id, "SPRAT-MODEL-BUDGET");
+}
+
+#[test]
+fn a_file_is_made_smaller_with_what_the_training_part_says() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
+    let shared = std::env::var_os("SPRAT_SHARED").map_or(root.join("shared"), PathBuf::from);
+    let base = shared.join("models/aidreams260K/aidreams260K-f32.gguf");
+    if !base.exists() {
+        eprintln!("SKIPPED: no {}; set SPRAT_SHARED to the shared data", base.display());
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    lay(folder.path(), "generate");
+    std::fs::remove_dir_all(folder.path().join("base")).unwrap();
+    std::fs::create_dir(folder.path().join("base")).unwrap();
+    std::fs::copy(base, folder.path().join("base/model.gguf")).unwrap();
+    append(folder.path(), "[shrink]\nformats = [\"mixed\"]\nbits = 7.0\nmargin = 1.0\n");
+    let shrunk = |calibrate: bool| {
+        let mut project = project(folder.path());
+        project.settings.shrink.calibrate = calibrate;
+        project.settings.task.max_answer_tokens = 16;
+        let done = project.shrink().unwrap();
+        let file = Path::new(done.document["folder"].as_str().unwrap()).join("mixed/model.gguf");
+        let variant = &done.document["variants"][0];
+        let lost = variant["loss"].as_f64().unwrap() - done.document["full_loss"].as_f64().unwrap();
+        assert!(lost.abs() < 0.5, "{lost}");
+        // The untuned base is a file as well, and in other formats it tells other tokens.
+        assert!(variant["retention"]["general_loss"]["estimate"].is_number(), "{variant}");
+        std::fs::read(file).unwrap()
+    };
+    let (with, without) = (shrunk(true), shrunk(false));
+    assert!(with != without, "calibration has a say");
+    // Of 260 thousand weights, 7 bits each.
+    assert!(with.len().abs_diff(without.len()) < 20_000, "{} {}", with.len(), without.len());
+}

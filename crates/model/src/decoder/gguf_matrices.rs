@@ -31,6 +31,8 @@ pub(super) struct Matrix<'a> {
     pub(super) format: BlockFormat,
     /// The projection and its layer, for those that adapters change.
     pub(super) projection: Option<(usize, Projection)>,
+    /// Whether logits are products with it.
+    pub(super) is_output: bool,
     content: Content<'a>,
 }
 
@@ -127,6 +129,12 @@ fn projections(config: &DecoderConfig) -> impl Fn(&str) -> Option<(usize, Projec
     move |name| named.get(name).copied()
 }
 
+/// The name of the table that logits are products with.
+fn output(config: &DecoderConfig) -> String {
+    let role = if config.tied { Role::Embedding } else { Role::Output };
+    format!("{}.weight", names::gguf(role, 0))
+}
+
 fn of_file<'a>(file: &'a Gguf, config: &DecoderConfig) -> Vec<Matrix<'a>> {
     let projection = projections(config);
     let matrix = |tensor: GgufTensor<'a>| Matrix {
@@ -134,6 +142,7 @@ fn of_file<'a>(file: &'a Gguf, config: &DecoderConfig) -> Vec<Matrix<'a>> {
         shape: tensor.shape().to_vec(),
         format: tensor.format(),
         projection: projection(tensor.name()),
+        is_output: tensor.name() == output(config),
         content: Content::Blocks(tensor),
     };
     file.tensors().map(matrix).collect()
@@ -147,8 +156,10 @@ fn of_folder<'a>(weights: &'a Weights, config: &DecoderConfig) -> Result<Vec<Mat
         tensor.expect_shape(&shape)?;
         let reordered =
             config.family.interleaved_in_gguf && matches!(role, Role::Query | Role::Key);
+        let name = format!("{}.{kind}", names::gguf(role, layer));
         all.push(Matrix {
-            name: format!("{}.{kind}", names::gguf(role, layer)),
+            is_output: name == output(config),
+            name,
             format: match shape.len() {
                 // llama.cpp computes norms and biases in this format.
                 1 => BlockFormat::F32,
@@ -191,7 +202,7 @@ fn of_folder<'a>(weights: &'a Weights, config: &DecoderConfig) -> Result<Vec<Mat
         let shape = vec![values.len()];
         let (name, format) = (name.to_owned(), BlockFormat::F32);
         let content = Content::Values(values);
-        all.push(Matrix { name, shape, format, projection: None, content });
+        all.push(Matrix { name, shape, format, projection: None, is_output: false, content });
     };
     let plain = |list: &[f64]| list.iter().map(|&value| value as f32).collect::<Vec<f32>>();
     match &config.ropes[0].scaling {

@@ -2,6 +2,7 @@
 
 use super::adapter::{Gathered, Groups};
 use super::config::DecoderConfig;
+use super::importance::Observer;
 use super::joined::Joined;
 use super::names::Role;
 use super::projection::Slot;
@@ -76,16 +77,19 @@ impl Layer {
     }
 
     /// Replaces the states `x` `[tokens, hidden]` by those after the layer; keeps keys and values.
+    /// The inputs of each product are shown to `observe`.
     pub(crate) fn infer(
         &self,
         x: &mut Mat,
         cache: &mut PagedCache,
         place: &Place<'_>,
         buffers: &mut Buffers,
+        observe: &mut Observer<'_>,
     ) {
         let Buffers { normed, qkv, context, wide, gated, change, part, gathered } = buffers;
         let heads = place.config.heads;
         let mut linear = |slot: Slot, x: &Mat, y: &mut Mat| {
+            observe(place.layer, slot, x);
             self.linear(slot).forward_into(x, y, part);
             place.adapters.add((place.layer, slot), x, y, gathered);
         };

@@ -3,12 +3,15 @@
 mod adapter;
 mod adapter_gguf;
 mod batch;
+mod budget;
 mod config;
 mod export;
 mod family;
+mod formats;
 mod gguf;
 mod gguf_matrices;
 mod gradients;
+mod importance;
 mod joined;
 mod layer;
 mod learner;
@@ -29,17 +32,20 @@ pub use adapter_gguf::write_gguf_adapter;
 pub use batch::{TokenBatch, TokenExample};
 pub use config::{DecoderConfig, LayerKind, ProjectionBiases};
 pub use family::{Biases, DecoderFamily, Windows};
+pub use formats::{Formats, StoredMatrix};
 pub use gradients::DecoderGradients;
+pub use importance::Importance;
 pub use learner::{DecoderLearner, DecoderTuning, Memory};
 pub use merge::{copy_decoder_files, merge_adapter};
 pub use output::TokenSum;
 pub use projection::Projection;
 pub use rope::{RopeConfig, RopeScaling};
-pub use write_gguf::write_gguf;
+pub use write_gguf::{Written, write_gguf};
 
 use crate::files::{Gguf, Weights};
 use adapter::Groups;
 use gguf::GgufSource;
+use importance::Observer;
 use joined::Joined;
 use layer::{Buffers, Layer, Place};
 use names::Role;
@@ -154,7 +160,7 @@ impl Decoder {
     /// If an id is not in the vocabulary, spans, rows and pages do not belong together, or an
     /// adapter is for a decoder of another shape.
     pub fn forward(&self, step: &Step<'_>, cache: &mut PagedCache) -> Mat {
-        let states = self.states(step, cache);
+        let states = self.states(step, cache, &mut |_, _, _| {});
         let chosen = output::chosen(&states, step.wanted);
         let (mut normed, mut memory) = (Mat::default(), (Mat::default(), Mat::default()));
         self.norm.forward_into(&chosen, &mut normed);
@@ -162,8 +168,9 @@ impl Decoder {
         memory.0
     }
 
-    /// The states after the last layer, before the output's norm, `[tokens, hidden]`.
-    fn states(&self, step: &Step<'_>, cache: &mut PagedCache) -> Mat {
+    /// The states after the last layer, before the output's norm, `[tokens, hidden]`. The inputs
+    /// of each product are shown to `observe`.
+    fn states(&self, step: &Step<'_>, cache: &mut PagedCache, observe: &mut Observer<'_>) -> Mat {
         let mut x = self.embed(step.ids);
         let mut positions = vec![0; step.ids.len()];
         for span in step.spans {
@@ -183,7 +190,7 @@ impl Decoder {
                 spans: step.spans,
                 adapters: &adapters,
             };
-            layer.infer(&mut x, cache, &place, &mut buffers);
+            layer.infer(&mut x, cache, &place, &mut buffers, observe);
         }
         x
     }

@@ -2,6 +2,7 @@
 //! that a large vocabulary does not cost memory.
 
 use super::batch::{TokenBatch, TokenExample};
+use super::importance::Observer;
 use super::weights::DecoderWeights;
 use super::{Decoder, DecoderAdapter, Step};
 use sprat_nn::{Activation, Linear, Mat, PAGE, Span, TokenLoss, token_cross_entropy, token_losses};
@@ -51,29 +52,38 @@ impl Decoder {
         adapter: Option<&DecoderAdapter>,
         tokens: usize,
     ) -> TokenSum {
-        let lengths: Vec<usize> = examples.iter().map(TokenExample::read).collect();
         let mut sum = TokenSum::default();
-        for group in crate::by_length(&lengths, tokens) {
-            let batch = TokenBatch::new(group.iter().map(|&at| &examples[at]));
-            let bounds = batch.bounds.windows(2).map(|w| w[0]..w[1]);
-            let mut pages = 0..;
-            let owned: Vec<(Range<usize>, Vec<u32>)> = bounds
-                .map(|rows| {
-                    let own = pages.by_ref().take(rows.len().div_ceil(PAGE)).collect();
-                    (rows, own)
-                })
-                .collect();
-            let spans: Vec<Span<'_>> = owned
-                .iter()
-                .map(|(rows, pages)| Span { rows: rows.clone(), position: 0, pages })
-                .collect();
-            let adapters = vec![adapter; spans.len()];
-            let step = Step { ids: &batch.ids, spans: &spans, wanted: &[], adapters: &adapters };
-            let mut cache = self.cache(pages.start as usize);
-            let states = self.states(&step, &mut cache);
+        for batch in batches(examples, tokens) {
+            let states = self.read_batch(&batch, adapter, &mut |_, _, _| {});
             sum.add(self.losses(&batch, &states));
         }
         sum
+    }
+
+    /// The states after the last layer of a batch that is read as it is served. The inputs of each
+    /// product are shown to `observe`.
+    pub(crate) fn read_batch(
+        &self,
+        batch: &TokenBatch,
+        adapter: Option<&DecoderAdapter>,
+        observe: &mut Observer<'_>,
+    ) -> Mat {
+        let bounds = batch.bounds.windows(2).map(|w| w[0]..w[1]);
+        let mut pages = 0..;
+        let owned: Vec<(Range<usize>, Vec<u32>)> = bounds
+            .map(|rows| {
+                let own = pages.by_ref().take(rows.len().div_ceil(PAGE)).collect();
+                (rows, own)
+            })
+            .collect();
+        let spans: Vec<Span<'_>> = owned
+            .iter()
+            .map(|(rows, pages)| Span { rows: rows.clone(), position: 0, pages })
+            .collect();
+        let adapters = vec![adapter; spans.len()];
+        let step = Step { ids: &batch.ids, spans: &spans, wanted: &[], adapters: &adapters };
+        let mut cache = self.cache(pages.start as usize);
+        self.states(&step, &mut cache, observe)
     }
 
     /// The losses of the tokens that count, from the states after the last layer.
@@ -146,6 +156,16 @@ impl Decoder {
             logits.data.iter_mut().for_each(|x| *x *= cap);
         }
     }
+}
+
+/// Examples of similar length together, so many tokens at once at most, or one example.
+pub(crate) fn batches(
+    examples: &[TokenExample],
+    tokens: usize,
+) -> impl Iterator<Item = TokenBatch> {
+    let lengths: Vec<usize> = examples.iter().map(TokenExample::read).collect();
+    let groups = crate::by_length(&lengths, tokens).into_iter();
+    groups.map(|group| TokenBatch::new(group.iter().map(|&at| &examples[at])))
 }
 
 /// Some rows of the states.

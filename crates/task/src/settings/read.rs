@@ -97,6 +97,7 @@ impl Settings {
             ("tune.clip", self.tune.clip, 1e-6, 1e9),
             ("tune.label_smoothing", self.tune.label_smoothing, 0.0, 0.9),
             ("shrink.margin", self.shrink.margin, 0.0, 1.0),
+            ("shrink.bits", self.shrink.bits, 4.5, 16.0),
             ("shrink.confidence", self.shrink.confidence, 0.5, 0.9999),
             ("release.max_drop", self.release.max_drop, 0.0, 1.0),
             ("release.confidence", self.release.confidence, 0.5, 0.9999),

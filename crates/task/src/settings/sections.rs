@@ -245,8 +245,15 @@ section! {
 section! {
     /// How the tuned model is made smaller, and what counts as unhurt.
     Shrink ["shrink"] {
-        /// The formats to try: `int8`, `bf16`; of a decoder also `q8_0` and `q4_0`.
+        /// The formats to try: `int8`, `bf16`; of a decoder also the GGUF formats `q8_0`, `q6_k`,
+        /// `q4_k_m`, `q4_0` and `mixed`, which chooses one for each matrix.
         formats: Vec<String> = vec!["int8".into(), "bf16".into()],
+        /// The size budget of `mixed`: so many bits a weight at most, on average over all
+        /// matrices. `q4_k_m` takes about 4.8, `q8_0` 8.5.
+        bits: f64 = 5.5,
+        /// Weigh the errors of `q6_k`, `q4_k_m` and `mixed` by what training examples put through
+        /// the model.
+        calibrate: bool = true,
         /// The largest loss of accuracy, as a share of the examples, that counts as unhurt.
         margin: f64 = 0.02,
         /// The confidence of the intervals that decide.
