@@ -11,7 +11,7 @@
 use serde_json::{Value, json};
 use sprat_bench::closing_line;
 use sprat_bench::sides::{BENCH, THREADS};
-use sprat_model::decoder::{Memory, TokenExample, write_gguf};
+use sprat_model::decoder::{Formats, Memory, TokenExample, write_gguf};
 use sprat_model::{BaseModel, BlockFormat, Conversation, Format, LanguageModel};
 use sprat_task::settings::{ClassWeights, Method};
 use sprat_task::{Digest, Error, Interrupt, Quiet, Result, Timestamp};
@@ -153,7 +153,8 @@ fn tuned(task: &Task, base: &Path) -> Result<(PathBuf, usize)> {
         interrupt: &Interrupt::default(),
     })?;
     println!("validation loss {:.3} after {} steps", outcome.validation.loss, outcome.steps);
-    write_gguf(base, Some(&run.join(MODEL_FOLDER)), Some(BlockFormat::Q8_0), &file)?;
+    let formats = Formats::One(BlockFormat::Q8_0);
+    write_gguf(base, Some(&run.join(MODEL_FOLDER)), formats, None, &file)?;
     Ok((file, asked))
 }
 
