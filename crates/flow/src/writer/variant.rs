@@ -79,7 +79,7 @@ fn importance(tuned: &Writer, train: &Dataset) -> Result<Importance> {
     }
     let mut examples = teller.examples(&part)?;
     examples.retain(|example| example.answer.end <= model.decoder().context());
-    Ok(model.decoder().importance(&examples, tuned.adapter(), TOKENS))
+    Ok(model.decoder().importance(&examples, tuned.adapter.as_deref(), TOKENS))
 }
 
 /// Writes a bundle's model with its adapter merged, in a new folder: as a GGUF file where the base
