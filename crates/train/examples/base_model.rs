@@ -5,7 +5,8 @@
 //! trainer of this crate. Dialogues are laid out as conversations, so that the model knows the
 //! turns of its chat template. A run that was stopped goes on.
 //!
-//! `base_model FOLDER [--epochs N] [--megabytes N]`
+//! `base_model FOLDER [--epochs N] [--megabytes N]`; `--write yes` only writes the file of a model that was
+//! trained, and measures both.
 
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
@@ -61,12 +62,13 @@ struct Document {
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let out = PathBuf::from(arguments.next().ok_or("base_model FOLDER [--epochs N]")?);
-    let (mut epochs, mut megabytes) = (1.0, usize::MAX);
+    let (mut epochs, mut megabytes, mut trained) = (1.0, usize::MAX, false);
     while let Some(name) = arguments.next() {
         let value = arguments.next().ok_or("an option has no value")?;
         match name.as_str() {
             "--epochs" => epochs = value.parse()?,
             "--megabytes" => megabytes = value.parse()?,
+            "--write" => trained = value == "yes",
             _ => return Err(format!("unknown option {name}").into()),
         }
     }
@@ -82,6 +84,21 @@ fn main() -> Result<()> {
     let tokens: usize = train.iter().map(|example| example.ids.len()).sum();
     let registers: Vec<&String> = valid.keys().collect();
     println!("{} documents, {tokens} tokens to train on, registers {registers:?}", documents.len());
+    if !trained {
+        train_model(&out, epochs, (&train, &valid))?;
+    }
+    write_model(&out, &valid)
+}
+
+/// Examples of held-out documents, by register.
+type Registers = BTreeMap<String, Vec<TokenExample>>;
+
+fn train_model(
+    out: &Path,
+    epochs: f64,
+    (train, valid): (&[TokenExample], &Registers),
+) -> Result<()> {
+    let start = out.join("start");
     let watched: Vec<TokenExample> =
         valid.values().flat_map(|examples| examples.iter().take(VALIDATED).cloned()).collect();
     let recipe = Recipe {
@@ -102,17 +119,22 @@ fn main() -> Result<()> {
     let outcome = tune_decoder(&DecoderJob {
         base: &start,
         base_model: &BaseModel { reference: "random".into(), digest },
-        train: &train,
+        train,
         valid: &watched,
         ends: &[],
         context: Some(CONTEXT),
         memory: Memory::Normal,
         recipe: &recipe,
-        folder: &out,
+        folder: out,
         progress: &Lines::default(),
         interrupt: &Interrupt::default(),
     })?;
     println!("{} steps in {:.0} s", outcome.steps, outcome.seconds);
+    Ok(())
+}
+
+/// Writes what was trained as a GGUF file, and measures both.
+fn write_model(out: &Path, valid: &Registers) -> Result<()> {
     let model = out.join(MODEL_FOLDER);
     let file = out.join(FILE);
     let bytes = write_gguf(&model, None, Formats::One(BlockFormat::Q8_0), None, &file)?.bytes;
@@ -120,7 +142,7 @@ fn main() -> Result<()> {
     let trained = Decoder::open(&model, Format::F32, None)?;
     let written = Decoder::open_gguf(&Gguf::open(&file)?, None)?;
     println!("| register | tokens held out | nats a token | as written |");
-    for (register, examples) in &valid {
+    for (register, examples) in valid {
         let (before, after) =
             (trained.measure(examples, None, 2048), written.measure(examples, None, 2048));
         let loss = |sum: &TokenSum| sum.loss / sum.tokens as f64;
@@ -262,13 +284,12 @@ fn write_start(folder: &Path) -> Result<()> {
 }
 
 /// Examples to train on, and those of held-out documents by register.
-#[allow(clippy::type_complexity, reason = "two lists of one function")]
 fn examples(
     documents: &[Document],
     tokenizer: &TextTokenizer,
-) -> Result<(Vec<TokenExample>, BTreeMap<String, Vec<TokenExample>>)> {
+) -> Result<(Vec<TokenExample>, Registers)> {
     let end = tokenizer.token_id(CONTROL[0]).ok_or("the vocabulary has no end")?;
-    let (mut train, mut valid) = (Vec::new(), BTreeMap::<String, Vec<TokenExample>>::new());
+    let (mut train, mut valid) = (Vec::new(), Registers::new());
     // Short documents share an example, one after the other.
     let mut open: Vec<u32> = Vec::new();
     for (at, document) in documents.iter().enumerate() {

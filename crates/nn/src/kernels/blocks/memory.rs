@@ -20,7 +20,7 @@ pub(super) struct Piece<T: Copy> {
     start: NonNull<T>,
     count: usize,
     /// Keeps the memory; none where there is nothing to keep.
-    region: Option<Arc<Region>>,
+    _region: Option<Arc<Region>>,
 }
 
 /// Memory for many pieces, given back when the last of them is gone.
@@ -82,7 +82,7 @@ impl<T: Copy> Piece<T> {
             start
         };
         const { assert!(align_of::<T>() <= LINE) };
-        Piece { start, count, region: Some(region) }
+        Piece { start, count, _region: Some(region) }
     }
 }
 
@@ -102,7 +102,7 @@ fn place(bytes: usize) -> (Arc<Region>, usize) {
 
 impl<T: Copy> Default for Piece<T> {
     fn default() -> Self {
-        Piece { start: NonNull::dangling(), count: 0, region: None }
+        Piece { start: NonNull::dangling(), count: 0, _region: None }
     }
 }
 
