@@ -341,24 +341,25 @@ impl JudgedBench {
     }
 
     fn table(&self) -> Table {
+        // All pairs of a benchmark have the same reference.
+        let against = self.pairs.first().map_or("", |pair| pair.reference.as_str());
+        let title = format!("Answers against those of {against}");
         let headers = [
             "candidate",
-            "against",
-            "win / tie / loss",
+            "win/tie/loss",
             "win rate",
             "both orders agree",
             "repeats agree",
             "failed",
         ];
-        let mut table = Table::new("Preferred answers", &headers).numeric(&[2, 3, 4, 5, 6]);
+        let mut table = Table::new(title, &headers).numeric(&[1, 2, 3, 4, 5]);
         let (mut questions, mut read, mut written, mut cost) = (0, 0, 0, None);
         for pair in &self.pairs {
             let Verdicts { judged, .. } = &pair.verdicts;
             let share = |share: Option<Interval>| share.map_or("–".into(), |s| s.percent());
             table.push([
                 pair.candidate.clone(),
-                pair.reference.clone(),
-                format!("{} / {} / {}", judged.wins, judged.ties, judged.losses),
+                format!("{}/{}/{}", judged.wins, judged.ties, judged.losses),
                 judged.win_rate.percent(),
                 share(judged.consistency),
                 share(judged.agreement),
@@ -373,8 +374,8 @@ impl JudgedBench {
         }
         let paid = cost.map_or(String::new(), |cost| format!(", {}", usd(cost)));
         table.note(format!(
-            "a win or loss holds in both orders of the answers, all else is a tie and counts half; \
-             {} questions, {} tokens read and {} written{paid}",
+            "a win or loss holds in both orders of the answers, all else is a tie and counts half \
+             (Tango's interval, the others are Wilson's); {} questions, {} tokens read and {} written{paid}",
             count(questions),
             count(read),
             count(written),
