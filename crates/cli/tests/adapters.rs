@@ -156,7 +156,7 @@ fn a_merged_adapter_writes_the_same_tokens() {
     let folder = lay();
     let path = folder.path();
     let base = path.join("base");
-    merge_adapter(&base, &adapter(&base, 1, ""), Format::F32, &path.join("merged")).unwrap();
+    merge_adapter(&base, Some(&adapter(&base, 1, "")), Format::F32, &path.join("merged")).unwrap();
     let beside = Server::start(path, &BOTH);
     let merged = Server::start(path, &["--model", "file:merged"]);
     let mut compared = 0;

@@ -20,6 +20,7 @@ mod gate;
 pub mod general;
 mod generation;
 mod interval;
+mod judged;
 mod latency;
 mod multiple;
 mod paired;
@@ -44,6 +45,7 @@ pub use gate::{
 };
 pub use generation::{Generation, TextScore, generation};
 pub use interval::{Interval, LEVEL, normal_quantile, wilson};
+pub use judged::{Judged, JudgedRow, Preference, judged};
 pub use latency::{Latency, Quantile, latency};
 pub use multiple::holm;
 pub use paired::{Comparison, McNemar, compare, mcnemar, paired_difference};

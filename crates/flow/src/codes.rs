@@ -178,6 +178,14 @@ pub static MEASURE: Code = Code {
     remedy: "The reason is the process's own error; a process killed without one usually ran out of memory.",
 };
 
+/// A judge gave no verdict.
+pub static JUDGE: Code = Code {
+    id: "SPRAT-FLOW-JUDGE",
+    kind: Kind::Failed,
+    summary: "The judge of written answers may not be asked, or what it said is no verdict.",
+    remedy: "Name another model under [judge], or one whose endpoint knows `response_format`; with `needs.privacy = \"on-premise\"` there is no judge.",
+};
+
 /// The doctor found problems.
 pub static UNSOUND: Code = Code {
     id: "SPRAT-FLOW-UNSOUND",
@@ -234,6 +242,7 @@ pub static ALL: &[&Code] = &[
     &NOT_REPRODUCED,
     &INPUTS_GONE,
     &MEASURE,
+    &JUDGE,
     &LINES_FAILED,
     &LINE,
     &REFERENCE,

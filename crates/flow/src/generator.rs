@@ -114,15 +114,13 @@ impl Project {
     /// Those of the remote client: a missing key or address.
     pub(crate) fn hosted(&self, candidate: &Candidate, labels: Vec<String>) -> Result<Remote> {
         debug_assert!(is_hosted(candidate));
-        let model = candidate.model.trim_start_matches("openai:");
         let Some(base_url) = &candidate.base_url else {
             let what = format!("the hosted candidate `{}` has no address", candidate.model);
             return Err(Error::new(&codes::REFERENCE, what)
                 .field("candidates.base_url")
                 .help("Set base_url to the endpoint's address, up to and with /v1."));
         };
-        let mut settings = Settings::new(&candidate.model, base_url, model)
-            .with_environment(candidate.api_key_env.as_deref(), |name| std::env::var(name).ok())?;
+        let mut settings = endpoint(&candidate.model, base_url, candidate.api_key_env.as_deref())?;
         settings.labels = labels;
         settings.prices = Some(Prices {
             usd_per_million_input_tokens: candidate.usd_per_million_input_tokens,
@@ -130,4 +128,13 @@ impl Project {
         });
         Remote::open(settings)
     }
+}
+
+/// How an `openai:…` model is asked, with its key and trusted roots from the environment.
+///
+/// # Errors
+/// `SPRAT-REMOTE-KEY` where the key's variable is not set.
+pub(crate) fn endpoint(model: &str, base_url: &str, key: Option<&str>) -> Result<Settings> {
+    let served = model.trim_start_matches("openai:");
+    Settings::new(model, base_url, served).with_environment(key, |name| std::env::var(name).ok())
 }

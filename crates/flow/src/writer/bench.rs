@@ -3,6 +3,7 @@
 
 use super::bundle::Writer;
 use super::examples::Teller;
+use super::judging::Kept;
 use super::score::{Asked, Given, Judge, Score};
 use super::shrink::WriterShrink;
 use super::tune::WriterRecord;
@@ -86,7 +87,8 @@ type Row = (WriterScored, Vec<String>);
 
 impl Project {
     /// The benchmark of all candidates and of some versions, tested against the candidate called
-    /// `reference` or the tuned model; taken as it is when nothing has changed.
+    /// `reference` or the tuned model; taken as it is when nothing has changed. Free texts stay in
+    /// the step's folder, for a judge.
     ///
     /// # Errors
     /// Those of the models. Hosted candidates that can't be asked are listed, not errors.
@@ -110,8 +112,10 @@ impl Project {
             "cost": self.settings.cost,
             "reference": reference,
             "machine": machine(),
+            // The form of what the step leaves in its folder.
+            "kept": 1,
         });
-        self.steps().run("bench-writer", &inputs, |_| {
+        self.steps().run("bench-writer", &inputs, |folder| {
             let schema = self.answer_schema()?;
             let most = hosted.iter().map(|c| c.max_examples).min();
             let asked = Asked::of(&prepared.validation).at_most(most);
@@ -140,7 +144,11 @@ impl Project {
             }
             self.progress.finish();
             let own = format!("{} tuned", tuned.value.name);
-            let comparisons = compare(&judge, &rows, reference.unwrap_or(&own))?;
+            let reference = reference.unwrap_or(&own);
+            let comparisons = compare(&judge, &rows, reference)?;
+            if self.settings.task.kind == TaskKind::Generate {
+                kept(reference, &asked, &rows).write(folder)?;
+            }
             Ok(WriterBench {
                 task: self.task().to_owned(),
                 kind: self.settings.task.kind,
@@ -323,11 +331,18 @@ impl Project {
         let current = self.current_name()?;
         let versions: Vec<String> = current.iter().chain(more).cloned().collect();
         let record = self.benched_writer(&prepared, &tuned, None, &versions, current.as_deref())?;
+        let judged = self.judged(&record)?;
         let page = record.value.page();
+        let page = judged.iter().fold(page, |page, judged| judged.show(page));
         let file = html.map_or_else(|| self.reports().join("bench.html"), Path::to_path_buf);
         page.write(&file)?;
         let page = page.paragraph(format!("The same as a page: {}", file.display()));
-        let body = json!({ "skipped": record.skipped, "bench": record.value, "html": file });
+        let body = json!({
+            "skipped": record.skipped,
+            "bench": record.value,
+            "judged": judged,
+            "html": file,
+        });
         Ok(Done::new("sprat.bench-writer/1", body, page))
     }
 }
@@ -385,6 +400,16 @@ fn compare(judge: &Judge<'_>, rows: &[Row], reference: &str) -> Result<Vec<Compa
     let adjusted = holm(&comparisons.iter().map(|c| c.mcnemar.mid_p).collect::<Vec<_>>());
     comparisons.iter_mut().zip(adjusted).for_each(|(one, p)| one.adjusted_p = p);
     Ok(comparisons)
+}
+
+/// The local candidates' answers, for a judge; those without the schema are never chosen.
+fn kept(reference: &str, asked: &Asked, rows: &[Row]) -> Kept {
+    let judged = rows.iter().filter(|(row, _)| row.place == Place::Local && !row.free);
+    Kept {
+        reference: reference.to_owned(),
+        texts: asked.texts.clone(),
+        answers: judged.map(|(row, answers)| (row.name.clone(), answers.clone())).collect(),
+    }
 }
 
 impl WriterBench {

@@ -2,13 +2,14 @@
 //!
 //! A tuned model that writes is a folder with `model.json` ([`manifest`]): [`bundle`] lays it out
 //! and opens it, [`tune`] makes it, [`replay`] proves that it serves what was trained, [`score`]
-//! and [`bench`] measure it, [`variant`] makes it smaller and [`shrink`] proves that unhurt,
-//! [`release`] puts it behind the gate.
+//! and [`bench`] measure it, [`judging`] has its texts compared by a judge, [`variant`] makes it
+//! smaller and [`shrink`] proves that unhurt, [`release`] puts it behind the gate.
 
 mod bench;
 mod bundle;
 mod examples;
 mod form;
+mod judging;
 mod manifest;
 mod release;
 mod replay;
@@ -19,6 +20,7 @@ mod tests;
 mod tune;
 mod up;
 mod variant;
+mod verdict;
 
 pub use bundle::is_writer;
 pub(crate) use bundle::{Writer, adapter_digest, check_adapter};

@@ -9,7 +9,7 @@ use sprat_eval::{
     Comparison, Extracted, Extraction, Generation, Interval, LEVEL, TextScore, bootstrap,
     extraction, extraction_difference, generation, mcnemar, paired_difference, wilson,
 };
-use sprat_infer::{Finish, Generator, Pending, Request};
+use sprat_infer::{Answer, Finish, Generator, Pending, Request};
 use sprat_task::settings::TaskKind;
 use sprat_task::{Interrupt, Kind, Result};
 use std::collections::VecDeque;
@@ -41,9 +41,15 @@ impl Asked {
     pub(crate) fn at_most(self, most: Option<usize>) -> Self {
         let all = self.texts.len();
         let Some(most) = most.filter(|most| *most < all) else { return self };
-        let pick = |from: &[String]| (0..most).map(|at| from[at * all / most].clone()).collect();
+        let pick = |from: &[String]| spaced(all, most).map(|at| from[at].clone()).collect();
         Asked { texts: pick(&self.texts), gold: pick(&self.gold) }
     }
+}
+
+/// At most `most` of `all` rows, evenly spaced over all of them.
+pub(crate) fn spaced(all: usize, most: usize) -> impl Iterator<Item = usize> {
+    let most = most.min(all);
+    (0..most).map(move |at| at * all / most)
 }
 
 /// What a model answered.
@@ -79,45 +85,18 @@ impl Given {
         let mut given = Given::default();
         let (mut read, mut written) = (0, 0);
         let begun = Instant::now();
-        let mut waiting: VecDeque<Result<Pending>> = VecDeque::new();
-        let mut take = |given: &mut Given, pending: Result<Pending>| {
-            let row = given.outputs.len();
-            match pending.and_then(Pending::wait) {
-                Ok(answer) => {
-                    read += answer.prompt_tokens;
-                    written += answer.completion_tokens;
-                    given.cut += u64::from(answer.finish == Finish::Length);
-                    given.outputs.push(answer.output);
-                }
-                Err(error) if error.code().kind == Kind::Interrupted => return Err(error),
-                Err(error) => {
-                    given.failed.push((row, error.to_string()));
-                    given.outputs.push(String::new());
-                }
+        ask(model, texts.iter().map(|text| request(text)), interrupt, |answer| match answer {
+            Ok(answer) => {
+                read += answer.prompt_tokens;
+                written += answer.completion_tokens;
+                given.cut += u64::from(answer.finish == Finish::Length);
+                given.outputs.push(answer.output);
             }
-            Ok(())
-        };
-        for text in texts {
-            interrupt.check()?;
-            if waiting.len() >= WINDOW
-                && let Some(first) = waiting.pop_front()
-            {
-                take(&mut given, first)?;
+            Err(error) => {
+                given.failed.push((given.outputs.len(), error.to_string()));
+                given.outputs.push(String::new());
             }
-            let mut submitted = model.submit(request(text));
-            while let Err(error) = &submitted
-                && error.code().kind == Kind::Busy
-                && let Some(first) = waiting.pop_front()
-            {
-                take(&mut given, first)?;
-                submitted = model.submit(request(text));
-            }
-            waiting.push_back(submitted);
-        }
-        for pending in waiting {
-            interrupt.check()?;
-            take(&mut given, pending)?;
-        }
+        })?;
         let seconds = begun.elapsed().as_secs_f64().max(1e-9);
         let rows = texts.len().max(1) as f64;
         given.requests_per_s = texts.len() as f64 / seconds;
@@ -132,6 +111,48 @@ impl Given {
         }
         Ok(given)
     }
+}
+
+/// Asks a model everything, many requests at once; `take` gets the answers in their order.
+///
+/// # Errors
+/// An interruption; what else fails is handed to `take`.
+pub(crate) fn ask(
+    model: &dyn Generator,
+    requests: impl Iterator<Item = Request>,
+    interrupt: &Interrupt,
+    mut take: impl FnMut(Result<Answer>),
+) -> Result<()> {
+    let mut waiting: VecDeque<Result<Pending>> = VecDeque::new();
+    let mut receive = |pending: Result<Pending>| match pending.and_then(Pending::wait) {
+        Err(error) if error.code().kind == Kind::Interrupted => Err(error),
+        answer => {
+            take(answer);
+            Ok(())
+        }
+    };
+    for request in requests {
+        interrupt.check()?;
+        if waiting.len() >= WINDOW
+            && let Some(first) = waiting.pop_front()
+        {
+            receive(first)?;
+        }
+        let mut submitted = model.submit(request.clone());
+        while let Err(error) = &submitted
+            && error.code().kind == Kind::Busy
+            && let Some(first) = waiting.pop_front()
+        {
+            receive(first)?;
+            submitted = model.submit(request.clone());
+        }
+        waiting.push_back(submitted);
+    }
+    for pending in waiting {
+        interrupt.check()?;
+        receive(pending)?;
+    }
+    Ok(())
 }
 
 /// How good answers are.

@@ -8,8 +8,8 @@ mod units;
 pub use read::{INVALID, UNKNOWN_KEY, UNREADABLE};
 pub use section::Field;
 pub use sections::{
-    Candidate, ClassWeights, Cost, Data, Decay, Method, Needs, Precision, Privacy, Release, Serve,
-    Shrink, Task, TaskKind, TraceText, TrainingMemory, Tune,
+    Candidate, ClassWeights, Cost, Data, Decay, Judge, Method, Needs, Precision, Privacy, Release,
+    Serve, Shrink, Task, TaskKind, TraceText, TrainingMemory, Tune,
 };
 pub use units::Span;
 
@@ -29,6 +29,8 @@ pub struct Settings {
     pub needs: Needs,
     /// The models to compare.
     pub candidates: Vec<Candidate>,
+    /// Who compares written answers.
+    pub judge: Judge,
     /// How the model is tuned.
     pub tune: Tune,
     /// How it is made smaller.
@@ -61,6 +63,7 @@ pub const SECTIONS: &[Section] = &[
     Section { name: "data", fields: Data::FIELDS, repeated: false },
     Section { name: "needs", fields: Needs::FIELDS, repeated: false },
     Section { name: "candidates", fields: Candidate::FIELDS, repeated: true },
+    Section { name: "judge", fields: Judge::FIELDS, repeated: false },
     Section { name: "tune", fields: Tune::FIELDS, repeated: false },
     Section { name: "shrink", fields: Shrink::FIELDS, repeated: false },
     Section { name: "release", fields: Release::FIELDS, repeated: false },

@@ -103,6 +103,18 @@ impl Settings {
             ("release.confidence", self.release.confidence, 0.5, 0.9999),
             ("cost.usd_per_machine_hour", self.cost.usd_per_machine_hour, 0.0, 1e6),
             ("cost.utilization", self.cost.utilization, 0.001, 1.0),
+            (
+                "judge.usd_per_million_input_tokens",
+                self.judge.usd_per_million_input_tokens,
+                0.0,
+                1e9,
+            ),
+            (
+                "judge.usd_per_million_output_tokens",
+                self.judge.usd_per_million_output_tokens,
+                0.0,
+                1e9,
+            ),
         ];
         for (field, value, least, most) in shares {
             // Written so that NaN fails too.
@@ -130,11 +142,37 @@ impl Settings {
             ("serve.queue", self.serve.queue, 1, 1 << 20),
             ("serve.max_batch", self.serve.max_batch, 1, 4096),
             ("serve.cache_tokens", self.serve.cache_tokens, 32, 1 << 30),
+            ("judge.rows", self.judge.rows, 1, 1_000_000),
+            ("judge.repeats", self.judge.repeats, 1, 20),
         ];
         for (field, value, least, most) in counts {
             if !(least..=most).contains(&value) {
                 return out(field, format!("{value} is out of range: {least} to {most}"));
             }
+        }
+        self.check_judge()
+    }
+
+    /// A judge that is named can be asked, and has something to judge.
+    fn check_judge(&self) -> Result<()> {
+        let Some(model) = &self.judge.model else { return Ok(()) };
+        let out = |field: &str, what: &str| Err(Error::new(&INVALID, what).field(field));
+        if model.strip_prefix("openai:").is_none_or(str::is_empty) {
+            return out("judge.model", "a judge is a hosted model: openai:…");
+        }
+        if self.judge.base_url.is_none() {
+            return out(
+                "judge.base_url",
+                "the judge has no address: where its API begins, with /v1",
+            );
+        }
+        if self.judge.criterion.trim().is_empty() {
+            return out("judge.criterion", "the judge is told nothing to judge by");
+        }
+        if self.task.kind != TaskKind::Generate {
+            let what = "only the free texts of `kind = \"generate\"` are judged; other answers are \
+                        right or wrong";
+            return out("judge.model", what);
         }
         Ok(())
     }
@@ -257,6 +295,10 @@ mod tests {
             "[tune]\nbudget = \"soon\"",
             "[task]\nkind = \"extract\"",
             "[task]\nmax_answer_tokens = 0",
+            "[judge]\nmodel = \"hf:a/b\"",
+            "[task]\nkind = \"generate\"\n[judge]\nmodel = \"openai:a\"",
+            "[judge]\nmodel = \"openai:a\"\nbase_url = \"https://a/v1\"",
+            "[judge]\nrepeats = 0",
             "task = 3",
             "[task",
         ] {

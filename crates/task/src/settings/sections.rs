@@ -188,6 +188,32 @@ section! {
 }
 
 section! {
+    /// A hosted model that compares written answers in `sprat bench`.
+    Judge ["judge"] {
+        /// For `generate`: the hosted model (`openai:…`) that is shown every other local candidate's
+        /// answers beside the reference's. Without one, or with `privacy = "on-premise"`, nothing
+        /// is sent.
+        model: Option<String> = None,
+        /// The endpoint's address, up to and with `/v1`.
+        base_url: Option<String> = None,
+        /// The environment variable that holds the key.
+        api_key_env: Option<String> = None,
+        /// What a million input tokens cost, in US dollars.
+        usd_per_million_input_tokens: f64 = 0.0,
+        /// What a million output tokens cost, in US dollars.
+        usd_per_million_output_tokens: f64 = 0.0,
+        /// What makes an answer the better one, in words.
+        criterion: String = "The better answer does what was asked, is correct and complete, \
+                             and adds nothing that the input does not support.".into(),
+        /// How many rows are judged at most.
+        rows: usize = 100,
+        /// How often each question is asked. Each row is two questions: one for either order of
+        /// its answers.
+        repeats: usize = 2,
+    }
+}
+
+section! {
     /// How the model is tuned.
     Tune ["tune"] {
         /// `head`: a new head on frozen embeddings; `lora`: low-rank adapters; `full`: all weights.
