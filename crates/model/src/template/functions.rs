@@ -1,11 +1,17 @@
-//! Functions and filters that templates call, beyond Jinja's own.
+//! Functions that templates call.
 
+use super::budget::Budget;
+use super::check::{ANSWER, ATTRIBUTES};
 use super::marking::Signs;
-use super::{json, python, time};
-use minijinja::value::{Kwargs, Rest, Value, ValueKind};
-use minijinja::{Environment, Error, ErrorKind, State};
+use super::{python, time};
+use minijinja::value::{Kwargs, Value};
+use minijinja::{Environment, Error, ErrorKind, State, functions};
 use sprat_task::Timestamp;
 use std::error::Error as _;
+use std::sync::Arc;
+
+/// The most numbers of a `range`.
+const LONGEST_RANGE: i128 = 100_000;
 
 /// A template's own objection to a conversation.
 #[derive(Debug)]
@@ -31,76 +37,70 @@ pub(super) fn failed(why: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidOperation, why.into())
 }
 
-/// Adds what does not depend on the conversation.
-pub(super) fn add(environment: &mut Environment<'static>) {
-    environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
-        Err(failed(message.clone()).with_source(Refused(message)))
+/// Adds the functions of one run.
+pub(super) fn add(
+    environment: &mut Environment<'static>,
+    budget: &Arc<Budget>,
+    signs: Signs,
+    now: Timestamp,
+) {
+    environment.remove_global("debug");
+    let own = budget.clone();
+    environment.add_function("raise_exception", move |message: &Value| -> Result<Value, Error> {
+        own.read(message)?;
+        let message = python::to_string(message)?;
+        Err(failed("raise_exception").with_source(Refused(message)))
     });
-    environment.add_filter("tojson", json::filter);
-    environment.add_filter("string", |value: Value| python::to_string(&value));
-    // They make a text of whatever they get.
-    environment.add_filter("upper", |value: Value| {
-        Ok::<_, Error>(python::to_string(&value)?.to_uppercase())
+    let own = budget.clone();
+    environment.add_function("range", move |from: i64, to: Option<i64>, step: Option<i64>| {
+        own.weigh(range(from, to, step)?)
     });
-    environment.add_filter("lower", |value: Value| {
-        Ok::<_, Error>(python::to_string(&value)?.to_lowercase())
+    let own = budget.clone();
+    environment.add_function("dict", move |value: Option<Value>, fields: Kwargs| {
+        value.iter().try_for_each(|value| own.read(value))?;
+        own.weigh(functions::dict(value, fields)?)
     });
-    environment.add_filter("trim", |state: &State, value: Value, args: Rest<Value>| {
-        python::method(state, &Value::from(python::to_string(&value)?), "strip", &args)
+    let own = budget.clone();
+    environment.add_function("namespace", move |fields: Option<Value>| {
+        if fields.as_ref().and_then(Value::len).is_some_and(|fields| fields > ATTRIBUTES) {
+            return Err(failed("a namespace of too many attributes"));
+        }
+        own.weigh(functions::namespace(fields)?)
     });
-    environment.add_filter("replace", |state: &State, value: Value, args: Rest<Value>| {
-        python::method(state, &Value::from(python::to_string(&value)?), "replace", &args)
+    let own = budget.clone();
+    environment.add_function("strftime_now", move |format: String| {
+        own.scan(format.len())?;
+        own.weigh(Value::from(time::format(now, &format)?))
     });
-    environment.add_filter("indent", indent);
-    // Where Python has other answers: what is none cannot be gone through, and texts and
-    // dictionaries are sequences.
-    environment.add_test("iterable", |value: &Value| {
-        use ValueKind::{Iterable, Map, Seq, String, Undefined};
-        matches!(value.kind(), String | Seq | Map | Iterable | Undefined)
-    });
-    environment.add_test("sequence", |value: &Value| {
-        use ValueKind::{Map, Seq, String, Undefined};
-        matches!(value.kind(), String | Seq | Map | Undefined)
-    });
-    // They take sizes that nothing bounds, and no template uses them.
-    for name in ["batch", "slice", "format", "pprint"] {
-        environment.remove_filter(name);
-    }
-}
-
-/// Adds what belongs to one conversation.
-pub(super) fn add_for_one(environment: &mut Environment<'static>, signs: Signs, now: Timestamp) {
-    environment.add_function("strftime_now", move |format: String| time::format(now, &format));
     let [from, to] = signs.answer;
-    environment.add_function("__answer", move |state: &State, arguments: Kwargs| {
+    environment.add_function(ANSWER, move |state: &State, arguments: Kwargs| {
         let body: Value = arguments.get("caller")?;
         let text = body.call(state, &[])?;
         Ok::<_, Error>(Value::from(format!("{from}{text}{to}")))
     });
 }
 
-/// Jinja's `indent`, for widths that a person would write.
-fn indent(text: String, width: Option<usize>, arguments: Kwargs) -> Result<String, Error> {
-    let width = match width {
-        Some(width) => width,
-        None => arguments.get::<Option<usize>>("width")?.unwrap_or(4),
+/// Python's `range`, of as many numbers as the engine's.
+fn range(from: i64, to: Option<i64>, step: Option<i64>) -> Result<Value, Error> {
+    let (from, to) = match to {
+        Some(to) => (from, to),
+        None => (0, from),
     };
-    if width > 64 {
-        return Err(failed("an indent of more than 64 spaces"));
+    let step = step.unwrap_or(1);
+    let way = if step < 0 {
+        i128::from(from) - i128::from(to)
+    } else {
+        i128::from(to) - i128::from(from)
+    };
+    let count = match step {
+        0 => return Err(failed("cannot create range with step of 0")),
+        _ if way <= 0 => 0,
+        _ => (way - 1) / i128::from(step.unsigned_abs()) + 1,
+    };
+    if count > LONGEST_RANGE {
+        return Err(failed("range has too many elements"));
     }
-    let first = arguments.get::<Option<bool>>("first")?.unwrap_or(false);
-    let blank = arguments.get::<Option<bool>>("blank")?.unwrap_or(false);
-    arguments.assert_all_used()?;
-    let margin = " ".repeat(width);
-    let mut out = String::with_capacity(text.len());
-    for (at, line) in text.split('\n').enumerate() {
-        if at > 0 {
-            out.push('\n');
-        }
-        if (at > 0 || first) && (blank || !line.is_empty()) {
-            out.push_str(&margin);
-        }
-        out.push_str(line);
-    }
-    Ok(out)
+    let numbers =
+        (0..count).map(|at| Value::from((i128::from(from) + at * i128::from(step)) as i64));
+    Ok(numbers.collect())
 }

@@ -2,14 +2,12 @@
 //!
 //! Jinja's own filter escapes characters of HTML, which models were not trained on.
 
+use super::budget::LONGEST;
 use super::functions::failed;
 use super::python::{DEEPEST, number};
 use minijinja::Error;
 use minijinja::value::{Kwargs, Value, ValueKind};
 use std::fmt::Write;
-
-/// The longest JSON, in bytes.
-const LONGEST: usize = 8 << 20;
 
 /// How JSON is written.
 struct Style {
@@ -28,9 +26,9 @@ pub(super) fn filter(value: &Value, indent: Option<Value>, args: Kwargs) -> Resu
         None => args.get::<Option<Value>>("indent")?.unwrap_or_default(),
     };
     let indent = match (indent.as_str(), indent.as_usize()) {
-        (Some(text), _) => Some(text.to_owned()),
-        (_, Some(width)) if width <= 64 => Some(" ".repeat(width)),
-        (_, Some(_)) => return Err(failed("an indent of more than 64 spaces")),
+        (Some(text), _) if text.len() <= 64 => Some(text.to_owned()),
+        (None, Some(width)) if width <= 64 => Some(" ".repeat(width)),
+        (Some(_), _) | (_, Some(_)) => return Err(failed("an indent of more than 64 spaces")),
         _ => None,
     };
     let separators = args.get::<Option<Value>>("separators")?.filter(|value| !value.is_none());

@@ -1,24 +1,32 @@
 //! Chat templates: a conversation as the text that a model was trained on.
 //!
 //! A template is a Jinja program that comes with a model. It is rendered as `transformers`
-//! does it, with two differences: it comes from a stranger, so what it may use is bounded; and
-//! what it is given comes from strangers too, so the parts of the text that are theirs are
-//! remembered ([`marking`]).
+//! does it, with two differences: it comes from a stranger, so what it may use is bounded
+//! ([`budget`], [`compile`]); and what it is given comes from strangers too, so the parts of the
+//! text that are theirs are remembered ([`marking`]).
 
 mod answers;
+mod budget;
+mod check;
+mod compile;
 mod conversation;
+mod filters;
 mod functions;
+mod guards;
 mod json;
 mod marking;
 mod python;
 mod render;
 mod source;
+#[cfg(test)]
+mod tests;
 mod time;
 
 pub use conversation::Conversation;
 pub use source::ChatTemplates;
 
 use crate::text::SpecialTexts;
+use compile::Compiled;
 use marking::{Density, Marker};
 use minijinja::Environment;
 use sprat_task::{Error, Result, Timestamp};
@@ -29,10 +37,12 @@ use std::ops::Range;
 /// What follows jinja2 and `transformers`: white space around blocks, `raise_exception`,
 /// `strftime_now` (in UTC), `tojson` with its arguments, the methods of Python's strings and
 /// dictionaries that templates use, `break` and `continue`, and `{% generation %}`. What does
-/// not: `~` joins lists, truth values and nothing in the engine's own notation, `format` is not
-/// there, and a filter's name is looked up only when it is used.
+/// not: `~` joins lists, truth values and nothing in the engine's own notation; `format`, `batch`,
+/// `slice`, `loop.changed` and arguments with `*` are not there; a list cannot hold a namespace;
+/// and a filter's name is looked up only when it is used.
 pub struct ChatTemplate {
     environment: Environment<'static>,
+    compiled: Compiled,
     texts: SpecialTexts,
     marker: Marker,
     /// The template says itself what an answer is.
@@ -82,8 +92,9 @@ impl ChatTemplate {
     pub fn new(source: &str, texts: SpecialTexts) -> Result<Self> {
         let (source, has_generation) = source::without_generation(source)?;
         let marker = Marker::new(&source, &texts);
-        let environment = render::environment(source)?;
-        Ok(ChatTemplate { environment, texts, marker, has_generation })
+        let compiled = render::compile(source)?;
+        let environment = render::environment();
+        Ok(ChatTemplate { environment, compiled, texts, marker, has_generation })
     }
 
     /// The text of a conversation. `now` is what the template may write as the date.

@@ -1,28 +1,26 @@
 //! Values as Python writes them, and the methods of Python's values.
 
+use super::budget::{Budget, ENTRY, LONGEST};
 use super::functions::failed;
-use super::render::spend;
+use super::guards::Bounded;
 use minijinja::value::{Value, ValueKind, from_args};
 use minijinja::{Error, ErrorKind, Output, State};
 use std::fmt::Write;
-use std::sync::atomic::AtomicUsize;
 
-/// How deeply values may be nested that are written out; a value may contain itself.
+/// How deeply values may be nested.
 pub(super) const DEEPEST: usize = 80;
-/// The longest text, in bytes, that a method may make.
-const LONGEST: usize = 8 << 20;
 
 /// Writes a value into the text, as jinja2 would.
-pub(super) fn write(out: &mut Output<'_>, value: &Value, left: &AtomicUsize) -> Result<(), Error> {
-    let written = |_| Error::new(ErrorKind::WriteFailure, "too much text");
+pub(super) fn write(out: &mut Output<'_>, value: &Value, budget: &Budget) -> Result<(), Error> {
+    let written = |_| Error::new(ErrorKind::WriteFailure, "the text cannot be written");
     match value.as_str() {
         Some(text) => {
-            spend(left, text.len())?;
+            budget.write(text.len())?;
             out.write_str(text).map_err(written)
         }
         None => {
             let text = to_string(value)?;
-            spend(left, text.len())?;
+            budget.write(text.len())?;
             out.write_str(&text).map_err(written)
         }
     }
@@ -121,19 +119,75 @@ pub(super) fn number(value: &Value, special: [&str; 3]) -> String {
     }
 }
 
-/// A method of a text, a dictionary or a list that the engine itself does not know.
+/// A method of a text, a dictionary or a list that the engine itself does not know. Takes its
+/// costs.
 pub(super) fn method(
+    budget: &Budget,
     state: &State<'_, '_>,
     value: &Value,
     name: &str,
     args: &[Value],
 ) -> Result<Value, Error> {
-    if let Some(text) = value.as_str()
-        && let Some(result) = text_method(text, name, args)?
-    {
-        return Ok(result);
+    args.iter().try_for_each(|argument| budget.read(argument))?;
+    let engine = minijinja_contrib::pycompat::unknown_method_callback;
+    let Some(text) = value.as_str() else {
+        return match (name, args) {
+            // What it gives back was there before.
+            ("get", _) => engine(state, value, name, args),
+            ("count", [what]) if value.kind() == ValueKind::Seq => {
+                budget.find(value, what)?;
+                engine(state, value, name, args)
+            }
+            _ => budget.weigh(engine(state, value, name, args)?),
+        };
+    };
+    before_text_method(budget, text, name, args)?;
+    if name == "join" {
+        let (values,): (&Value,) = from_args(args)?;
+        return join(budget, values, text);
     }
-    minijinja_contrib::pycompat::unknown_method_callback(state, value, name, args)
+    match text_method(text, name, args)? {
+        Some(result) => budget.weigh(result),
+        None => budget.weigh(engine(state, value, name, args)?),
+    }
+}
+
+/// Takes what a method of a text costs, except for the memory of a text that it makes.
+fn before_text_method(
+    budget: &Budget,
+    text: &str,
+    name: &str,
+    args: &[Value],
+) -> Result<(), Error> {
+    let first = args.first().and_then(Value::as_str);
+    let pieces = match (name, first) {
+        // They look at the ends.
+        ("startswith" | "endswith" | "removeprefix" | "removesuffix", _) => return Ok(()),
+        // Each letter is looked for among the arguments.
+        ("strip" | "lstrip" | "rstrip", Some(letters)) => {
+            return budget.letters(text.len().saturating_mul(letters.len()));
+        }
+        ("split" | "rsplit", Some(between)) => text.matches(between).count(),
+        ("split", None) => text.split_whitespace().count(),
+        ("splitlines", _) => text.matches('\n').count(),
+        ("partition" | "rpartition", _) => 3,
+        _ => return budget.letters(text.len()),
+    };
+    budget.letters(text.len())?;
+    budget.make(text.len() + pieces * 2 * ENTRY)
+}
+
+/// Joins what can be gone through.
+pub(super) fn join(budget: &Budget, values: &Value, between: &str) -> Result<Value, Error> {
+    let mut out = Bounded { text: String::new(), budget };
+    for (at, value) in values.try_iter()?.enumerate() {
+        budget.work(ENTRY)?;
+        if at > 0 {
+            out.push(between)?;
+        }
+        out.show(&value)?;
+    }
+    Ok(Value::from(out.text))
 }
 
 /// The methods of texts that are missing in the engine, or that it does not bound.

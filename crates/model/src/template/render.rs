@@ -1,60 +1,68 @@
 //! Running a template, within bounds.
 
+use super::budget::{Budget, Exceeded, LONGEST};
+use super::compile::{Compiled, is_reserved};
 use super::marking::Marked;
-use super::{ChatTemplate, functions, python, wrong};
+use super::{ChatTemplate, compile, filters, functions, guards, python, wrong};
 use crate::codes;
+use minijinja::machinery::{Vm, make_string_output};
 use minijinja::value::Value;
 use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior};
 use sprat_task::{Error, Result, Timestamp};
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The name of the one template in its environment.
-const NAME: &str = "chat_template";
-/// How many instructions a template may run. A message costs about a hundred.
-const FUEL: u64 = 1_000_000;
+/// How many instructions a template may run. A message costs about two hundred.
+const FUEL: u64 = 2_000_000;
 /// How deeply macros may call each other.
 const RECURSION: usize = 100;
-/// The longest text, in bytes: more than the longest context of any model.
-const LONGEST: usize = 8 << 20;
-/// The stack on which a template runs. What it builds may be nested as deeply as its fuel
-/// allows, and is taken apart recursively.
+/// The stack on which a template is compiled and runs: both go down into it recursively.
 const STACK: usize = 256 << 20;
+/// The longest objection of a template that is passed on, in letters.
+const LONGEST_OBJECTION: usize = 4_096;
 
 /// The environment of a template, as `transformers` sets it up.
-pub(super) fn environment(source: String) -> Result<Environment<'static>> {
+pub(super) fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
-    environment.set_trim_blocks(true);
-    environment.set_lstrip_blocks(true);
+    // Otherwise errors would take copies of variables with them.
+    environment.set_debug(false);
     environment.set_undefined_behavior(UndefinedBehavior::Lenient);
     environment.set_auto_escape_callback(|_| AutoEscape::None);
-    environment.set_unknown_method_callback(python::method);
     environment.set_fuel(Some(FUEL));
     environment.set_recursion_limit(RECURSION);
-    functions::add(&mut environment);
-    // Compiling walks the template recursively.
-    roomy(|| environment.add_template_owned(NAME, source).map_err(|why| told(&why)))??;
-    Ok(environment)
+    filters::add_free(&mut environment);
+    environment
+}
+
+/// Compiles a template.
+pub(super) fn compile(source: String) -> Result<Compiled> {
+    roomy(|| compile::compile(source))?
 }
 
 /// Runs the template of a model on a conversation.
 pub(super) fn run(template: &ChatTemplate, marked: &Marked, now: Timestamp) -> Result<String> {
+    let variables = Value::from_serialize(variables(template, marked));
+    let budget = Arc::new(Budget::new(&variables).map_err(|why| told(&why))?);
     let mut environment = template.environment.clone();
-    let left = Arc::new(AtomicUsize::new(LONGEST));
-    environment.set_formatter({
-        let left = left.clone();
-        move |out, _, value| python::write(out, value, &left)
+    let own = budget.clone();
+    environment.set_formatter(move |out, _, value| python::write(out, value, &own));
+    let own = budget.clone();
+    environment.set_unknown_method_callback(move |state, value, name, args| {
+        python::method(&own, state, value, name, args)
     });
-    functions::add_for_one(&mut environment, marked.signs, now);
-    let variables = variables(template, marked);
+    filters::add(&mut environment, &budget);
+    functions::add(&mut environment, &budget, marked.signs, now);
+    guards::add(&mut environment, &budget);
     roomy(move || {
-        let mut out = Bounded { text: Vec::new() };
-        let variables = Value::from_serialize(&variables);
-        let compiled = environment.get_template(NAME).map_err(|why| told(&why))?;
-        compiled.render_captured_to(variables, &mut out).map_err(|why| told(&why))?;
-        String::from_utf8(out.text).map_err(|_| wrong("the template wrote no text"))
+        let mut text = String::new();
+        template.compiled.with_dependent(|_, program| {
+            let mut out = make_string_output(&mut text);
+            let vm = Vm::new(&environment);
+            vm.eval(&program.root, variables, &program.blocks, &mut out, AutoEscape::None)
+                .map(drop)
+                .map_err(|why| told(&why))
+        })?;
+        Ok(text)
     })?
 }
 
@@ -75,7 +83,9 @@ fn variables(template: &ChatTemplate, marked: &Marked) -> BTreeMap<String, serde
     let no_tools = marked.tools.as_array().is_none_or(Vec::is_empty);
     let tools = if no_tools { serde_json::Value::Null } else { marked.tools.clone() };
     all.insert("documents".to_owned(), serde_json::Value::Null);
-    all.extend(marked.variables.clone());
+    // The functions that instructions call are looked up like variables.
+    let given = marked.variables.iter().filter(|(name, _)| !is_reserved(name));
+    all.extend(given.map(|(name, value)| (name.clone(), value.clone())));
     all.insert("messages".to_owned(), marked.messages.clone());
     all.insert("tools".to_owned(), tools);
     all.insert("add_generation_prompt".to_owned(), marked.add_generation_prompt.into());
@@ -94,66 +104,44 @@ fn roomy<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T> {
     })
 }
 
-/// Collects text up to a limit.
-struct Bounded {
-    text: Vec<u8>,
-}
-
-impl Write for Bounded {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        if bytes.len() > LONGEST - self.text.len().min(LONGEST) {
-            return Err(std::io::ErrorKind::FileTooLarge.into());
-        }
-        self.text.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Takes from what may still be written.
-pub(super) fn spend(left: &AtomicUsize, bytes: usize) -> Result<(), minijinja::Error> {
-    let taken =
-        left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes));
-    match taken {
-        Ok(_) => Ok(()),
-        Err(_) => Err(minijinja::Error::new(ErrorKind::WriteFailure, "too much text")),
-    }
-}
-
 /// An error of the engine as one of ours, with the line in the template.
-fn told(why: &minijinja::Error) -> Error {
-    let refused = functions::Refused::of(why);
-    let error = match (why.kind(), refused) {
-        (_, Some(message)) => {
-            return Error::new(&codes::CONVERSATION, "the chat template refuses these messages")
-                .why(message);
+pub(super) fn told(why: &minijinja::Error) -> Error {
+    let cut = |text: &str| text.chars().take(LONGEST_OBJECTION).collect::<String>();
+    let limit = |what: &str, bound: String| Error::new(&codes::TEMPLATE_LIMIT, what).why(bound);
+    if let Some(message) = functions::Refused::of(why) {
+        return Error::new(&codes::CONVERSATION, "the chat template refuses these messages")
+            .why(cut(message));
+    }
+    let error = match (Exceeded::of(why), why.kind()) {
+        (Some(Exceeded::Text), _) => {
+            limit("the chat template writes too much", format!("more than {LONGEST} bytes"))
         }
-        (ErrorKind::OutOfFuel, _) => {
-            Error::new(&codes::TEMPLATE_LIMIT, "the chat template did not come to an end")
-                .why(format!("it ran {FUEL} instructions"))
+        (Some(Exceeded::Memory), _) => {
+            let bound = "what it makes grows far beyond the conversation".to_owned();
+            limit("the chat template takes too much memory", bound)
         }
-        (ErrorKind::WriteFailure, _) => {
-            Error::new(&codes::TEMPLATE_LIMIT, "the chat template writes too much")
-                .why(format!("more than {LONGEST} bytes"))
+        (Some(Exceeded::Work), _) => {
+            let bound = "it goes through what it made again and again".to_owned();
+            limit("the chat template did not come to an end", bound)
         }
-        (ErrorKind::SyntaxError, _) => wrong("the chat template does not compile"),
-        (
-            kind @ (ErrorKind::UnknownFunction
-            | ErrorKind::UnknownFilter
-            | ErrorKind::UnknownTest
-            | ErrorKind::UnknownMethod),
-            _,
-        ) => wrong(format!("the chat template uses an {kind}")),
-        _ => wrong("the chat template failed"),
-    };
-    let limit = error.code() == &codes::TEMPLATE_LIMIT;
-    let error = match why.detail() {
-        Some(detail) if !limit => error.why(detail),
-        None if !limit => error.why(why.kind().to_string()),
-        _ => error,
+        (None, ErrorKind::OutOfFuel) => {
+            let bound = format!("it ran {FUEL} instructions");
+            limit("the chat template did not come to an end", bound)
+        }
+        (None, kind) => {
+            let what = match kind {
+                ErrorKind::SyntaxError => "the chat template does not compile".to_owned(),
+                ErrorKind::UnknownFunction
+                | ErrorKind::UnknownFilter
+                | ErrorKind::UnknownTest
+                | ErrorKind::UnknownMethod => format!("the chat template uses an {kind}"),
+                _ => "the chat template failed".to_owned(),
+            };
+            match why.detail() {
+                Some(detail) => wrong(what).why(cut(detail)),
+                None => wrong(what).why(kind.to_string()),
+            }
+        }
     };
     match why.line() {
         Some(line) => error.line(line as u64),

@@ -10,7 +10,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The longest template, in bytes; real ones stay below 40 KiB.
-const LONGEST: usize = 1 << 20;
+const LONGEST: usize = 256 << 10;
+/// The longest line, in bytes. The engine counts columns in 16 bits, and a tag is put in place of
+/// another one.
+const LONGEST_LINE: usize = 60_000;
 
 /// The templates of one model. Most have one; some have another one for tools.
 #[derive(Debug)]
@@ -172,6 +175,9 @@ fn listed(value: &Value) -> Vec<(String, String)> {
 pub(super) fn without_generation(source: &str) -> Result<(String, bool)> {
     if source.len() > LONGEST {
         return Err(wrong(format!("a template of {} bytes is too long", source.len())));
+    }
+    if source.lines().any(|line| line.len() > LONGEST_LINE) {
+        return Err(wrong(format!("a template has a line of more than {LONGEST_LINE} bytes")));
     }
     let mut out = String::with_capacity(source.len());
     let mut found = false;
