@@ -9,7 +9,7 @@ import json
 import random
 from pathlib import Path
 
-ROWS = 600
+ROWS = 2400
 DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
 NUMBERS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 10: "ten"}
 NAMES = """Novak Okafor Lindgren Haddad Moreau Tanaka Silva Kowalski Reyes Bauer Costa Yilmaz Petrov
