@@ -262,7 +262,7 @@ fn mixes_of_formats_are_written_as_planned_and_computed_with() {
 }
 
 #[test]
-fn a_real_model_loses_less_with_a_larger_budget() {
+fn a_real_model_is_written_within_its_budget_and_loses_little() {
     let Some(folder) = shared::data().map(|data| data.join("models/aidreams260K")) else { return };
     let base = folder.join("aidreams260K-f32.gguf");
     let model = LanguageModel::open(&base, Format::F32, None).unwrap();
