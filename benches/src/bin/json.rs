@@ -134,7 +134,7 @@ fn tuned(task: &Task, base: &Path) -> Result<(PathBuf, usize)> {
         rank: 16,
         targets: vec!["all".to_owned()],
         batch: 16,
-        epochs: 6.0,
+        epochs: 2.0,
         class_weights: ClassWeights::None,
         ..Recipe::default()
     };

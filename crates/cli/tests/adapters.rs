@@ -224,6 +224,20 @@ fn several_base_models_are_served_at_once() {
     assert_ne!(said[0], said[1]);
 }
 
+#[test]
+fn a_model_that_is_named_is_served_in_any_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    sprat_model::tiny::write_decoder(&folder.path().join("base"), 1).unwrap();
+    let server = Server::start(folder.path(), &["--model", "file:base"]);
+    let answer = ask(&server, "base", "Two?", true);
+    assert!(answer["message"].is_object(), "{answer}");
+    let unnamed = fails(folder.path(), &[], 1);
+    let elsewhere = fails(folder.path(), &["--config", "other.toml", "--model", "file:base"], 1);
+    for error in [unnamed, elsewhere] {
+        assert_eq!(error["code"], "SPRAT-SETTINGS-UNREADABLE", "{error}");
+    }
+}
+
 /// Runs `sprat serve` with arguments that must fail.
 fn fails(folder: &Path, args: &[&str], code: i32) -> Value {
     let all = [&["serve", "--json", "--listen", "127.0.0.1:0"], args].concat();

@@ -11,7 +11,13 @@ use sprat_flow::{Done, InitOptions, Project, Surroundings};
 use sprat_hub::ModelRef;
 use sprat_task::settings::{Settings, TaskKind};
 use sprat_task::{Interrupt, Progress, Quiet, Result, SystemClock};
+use std::path::Path;
 use std::sync::Arc;
+
+/// The settings file where none is named.
+const CONFIG: &str = "sprat.toml";
+/// The settings of a folder without a task.
+const NO_TASK: &str = "[task]\nname = \"models\"\n";
 
 /// What a command works with besides its own flags.
 pub(crate) struct Context {
@@ -28,7 +34,24 @@ impl Context {
 
     /// The project of the settings, with flags put over them.
     fn project(&self, change: impl FnOnce(&mut Settings)) -> Result<Project> {
-        let mut settings = self.settings()?;
+        self.open(self.settings()?, change)
+    }
+
+    /// The same for commands that may name the models they need: then they work in any folder,
+    /// with the defaults where it has no settings.
+    fn project_for(
+        &self,
+        names_models: bool,
+        change: impl FnOnce(&mut Settings),
+    ) -> Result<Project> {
+        let config = &self.global.config;
+        if names_models && config == Path::new(CONFIG) && !config.exists() {
+            return self.open(Settings::parse(NO_TASK)?, change);
+        }
+        self.project(change)
+    }
+
+    fn open(&self, mut settings: Settings, change: impl FnOnce(&mut Settings)) -> Result<Project> {
         change(&mut settings);
         settings.check_ranges()?;
         let around = Surroundings {

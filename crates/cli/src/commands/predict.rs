@@ -12,7 +12,7 @@ use std::io::{BufRead, BufReader, BufWriter, Write};
 
 /// Answers the input line by line. The answers are the output, so nothing else is printed on it.
 pub(super) fn run(context: &Context, flags: &Predict) -> Result<Done> {
-    let project = context.plain_project()?;
+    let project = context.project_for(flags.model.is_some(), |_| {})?;
     let reference = flags.model.clone().unwrap_or_else(|| project.task().to_string());
     let model = project.generator(&reference)?;
     let abstain = project.settings.task.abstain_below;

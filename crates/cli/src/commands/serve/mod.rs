@@ -22,7 +22,7 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// Serves until the process is asked to stop.
 pub(super) fn run(context: &Context, flags: &Serve) -> Result<Done> {
-    let project = context.project(|settings| {
+    let project = context.project_for(!flags.model.is_empty(), |settings| {
         if let Some(listen) = &flags.listen {
             settings.serve.listen.clone_from(listen);
         }
