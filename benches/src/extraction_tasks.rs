@@ -5,7 +5,9 @@ use crate::shared;
 use crate::sides::BENCH;
 use rand::seq::SliceRandom;
 use serde_json::{Map, Value, json};
-use sprat_task::{Error, Result, random};
+use sprat_model::decoder::TokenExample;
+use sprat_model::{Conversation, LanguageModel};
+use sprat_task::{Error, Result, Timestamp, random};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -49,6 +51,25 @@ impl Task {
         rows.truncate(count);
         (rows, valid)
     }
+}
+
+/// A text and its answer as a conversation, the answer marked for training.
+///
+/// # Errors
+/// Those of the model's template and tokenizer.
+pub fn example(
+    model: &LanguageModel,
+    instruction: &str,
+    (text, answer): (&str, &str),
+) -> Result<TokenExample> {
+    let told = Conversation::of(&[("system", instruction), ("user", text), ("assistant", answer)]);
+    let rendered = model.render_for_training(&told, Timestamp(0))?;
+    let encoded = model.tokenizer().encode_answers(&rendered)?;
+    let first = encoded.answer.iter().position(|own| *own).unwrap_or_default();
+    let end = encoded.answer.iter().rposition(|own| *own).map_or(0, |last| last + 1);
+    let mut ids = encoded.ids;
+    ids.truncate(end);
+    Ok(TokenExample { ids, answer: first..end })
 }
 
 fn failed(what: &str, why: impl ToString) -> Error {

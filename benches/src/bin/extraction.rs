@@ -12,16 +12,16 @@
 
 use serde_json::{Value, json};
 use sprat_bench::closing_line;
-use sprat_bench::extraction_tasks::{Row, Task};
+use sprat_bench::extraction_tasks::{Row, Task, example};
 use sprat_bench::sides::BENCH;
 use sprat_eval::{Extracted, Extraction, extraction};
 use sprat_infer::{
     Behaviour, Constraint, DecoderEngine, DecoderLimits, DecoderModel, Finish, Generator, Request,
 };
 use sprat_model::decoder::{DecoderAdapter, Memory, TokenExample};
-use sprat_model::{BaseModel, Conversation, Format, LanguageModel};
+use sprat_model::{BaseModel, Format, LanguageModel};
 use sprat_task::settings::{ClassWeights, Method};
-use sprat_task::{Digest, Error, Interrupt, Quiet, Result, Timestamp};
+use sprat_task::{Digest, Error, Interrupt, Quiet, Result};
 use sprat_train::{DecoderJob, DecoderOutcome, MODEL_FOLDER, Recipe, tune_decoder};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -261,20 +261,5 @@ fn tuned(
 
 /// Rows as conversations, their answers marked.
 fn examples(model: &LanguageModel, task: &Task, rows: &[Row]) -> Result<Vec<TokenExample>> {
-    let example = |(text, answer): &Row| {
-        let told = Conversation::of(&[
-            ("system", task.instruction),
-            ("user", text.as_str()),
-            ("assistant", answer.as_str()),
-        ]);
-        let rendered = model.render_for_training(&told, Timestamp(0))?;
-        let encoded = model.tokenizer().encode_answers(&rendered)?;
-        let own = |found: &bool| *found;
-        let first = encoded.answer.iter().position(own).unwrap_or_default();
-        let end = encoded.answer.iter().rposition(own).map_or(0, |last| last + 1);
-        let mut ids = encoded.ids;
-        ids.truncate(end);
-        Ok(TokenExample { ids, answer: first..end })
-    };
-    rows.iter().map(example).collect()
+    rows.iter().map(|(text, answer)| example(model, task.instruction, (text, answer))).collect()
 }

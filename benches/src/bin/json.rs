@@ -10,11 +10,12 @@
 
 use serde_json::{Value, json};
 use sprat_bench::closing_line;
+use sprat_bench::extraction_tasks::example;
 use sprat_bench::sides::{BENCH, THREADS};
 use sprat_model::decoder::{Formats, Memory, TokenExample, write_gguf};
-use sprat_model::{BaseModel, BlockFormat, Conversation, Format, LanguageModel};
+use sprat_model::{BaseModel, BlockFormat, Format, LanguageModel};
 use sprat_task::settings::{ClassWeights, Method};
-use sprat_task::{Digest, Error, Interrupt, Quiet, Result, Timestamp};
+use sprat_task::{Digest, Error, Interrupt, Quiet, Result};
 use sprat_train::{DecoderJob, MODEL_FOLDER, Recipe, tune_decoder};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -124,7 +125,8 @@ fn tuned(task: &Task, base: &Path) -> Result<(PathBuf, usize)> {
     let model = LanguageModel::open(base, Format::F32, None)?;
     let seen = task.rows.len() - asked;
     let examples = |rows: &[(String, String)]| -> Result<Vec<TokenExample>> {
-        rows.iter().map(|(text, answer)| example(&model, text, answer)).collect()
+        let row = |(text, answer): &(String, String)| example(&model, INSTRUCTION, (text, answer));
+        rows.iter().map(row).collect()
     };
     let (train, valid) = task.rows[..seen].split_at(seen * 9 / 10);
     let (train, valid) = (examples(train)?, examples(valid)?);
@@ -156,17 +158,6 @@ fn tuned(task: &Task, base: &Path) -> Result<(PathBuf, usize)> {
     let formats = Formats::One(BlockFormat::Q8_0);
     write_gguf(base, Some(&run.join(MODEL_FOLDER)), formats, None, &file)?;
     Ok((file, asked))
-}
-
-fn example(model: &LanguageModel, text: &str, answer: &str) -> Result<TokenExample> {
-    let told = Conversation::of(&[("system", INSTRUCTION), ("user", text), ("assistant", answer)]);
-    let rendered = model.render_for_training(&told, Timestamp(0))?;
-    let encoded = model.tokenizer().encode_answers(&rendered)?;
-    let first = encoded.answer.iter().position(|own| *own).unwrap_or_default();
-    let end = encoded.answer.iter().rposition(|own| *own).map_or(0, |last| last + 1);
-    let mut ids = encoded.ids;
-    ids.truncate(end);
-    Ok(TokenExample { ids, answer: first..end })
 }
 
 /// What one server did in one round.
