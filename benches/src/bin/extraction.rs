@@ -80,7 +80,7 @@ fn main() -> ExitCode {
 
 /// A way to tune, with the learning rates it chooses from.
 const WAYS: [(&str, Method, [f64; 3]); 2] =
-    [("full", Method::Full, [3e-4, 1e-3, 2e-3]), ("lora", Method::Lora, [1e-3, 3e-3, 6e-3])];
+    [("full", Method::Full, [3e-4, 1e-3, 2e-3]), ("lora", Method::Lora, [3e-3, 6e-3, 1.2e-2])];
 
 fn bench(options: &Options) -> Result<()> {
     let mut shares = Vec::new();
