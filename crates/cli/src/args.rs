@@ -3,6 +3,9 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
+/// The settings file where none is named.
+pub(crate) const CONFIG: &str = "sprat.toml";
+
 /// From labelled text to a small language model that is proven, served, versioned and watched.
 #[derive(Debug, Parser)]
 #[command(name = "sprat", version, max_term_width = 100)]
@@ -19,7 +22,7 @@ pub(crate) struct Cli {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Global {
     /// The settings file.
-    #[arg(long, global = true, default_value = "sprat.toml", value_name = "FILE")]
+    #[arg(long, global = true, default_value = CONFIG, value_name = "FILE")]
     pub(crate) config: PathBuf,
     /// Print one JSON document on standard output.
     #[arg(long, global = true)]

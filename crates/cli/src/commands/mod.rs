@@ -5,7 +5,7 @@ mod keys;
 mod predict;
 mod serve;
 
-use crate::args::{Cli, Command, Global, KindArg, Pull};
+use crate::args::{CONFIG, Cli, Command, Global, KindArg, Pull};
 use crate::{overrides, progress, reference, signals};
 use sprat_flow::{Done, InitOptions, Project, Surroundings};
 use sprat_hub::ModelRef;
@@ -14,8 +14,6 @@ use sprat_task::{Interrupt, Progress, Quiet, Result, SystemClock};
 use std::path::Path;
 use std::sync::Arc;
 
-/// The settings file where none is named.
-const CONFIG: &str = "sprat.toml";
 /// The settings of a folder without a task.
 const NO_TASK: &str = "[task]\nname = \"models\"\n";
 

@@ -108,9 +108,11 @@ pub(crate) fn merged(
         let path = target.join(GGUF);
         let (formats, importance) = (formats(weights, making)?, making.importance.as_ref());
         let written = write_gguf(&base, adapted.then_some(full), formats, importance, &path)?;
-        // The same tokens, told in another way.
-        let vocabulary = GgufVocabulary::read(Gguf::open(&path)?.metadata())?;
-        manifest.digests.tokenizer = TextTokenizer::from_gguf(&vocabulary)?.digest()?;
+        if file.is_none() {
+            // The same tokens, told in another way.
+            let vocabulary = GgufVocabulary::read(Gguf::open(&path)?.metadata())?;
+            manifest.digests.tokenizer = TextTokenizer::from_gguf(&vocabulary)?.digest()?;
+        }
         finish(manifest, weights, target)?;
         return Ok(written.matrices);
     }

@@ -1,14 +1,14 @@
 //! What a GGUF file says about a decoder whose weights are a folder in Hugging Face's layout.
 
 use super::config::DecoderConfig;
-use super::gguf_matrices::unspeakable;
 use super::rope::{RopeConfig, RopeScaling};
+use crate::codes;
 use crate::files::gguf::Value;
 use crate::template::ChatTemplates;
 use crate::text::TextTokenizer;
 use crate::vocabulary::GgufVocabulary;
 use sprat_nn::Rotary;
-use sprat_task::Result;
+use sprat_task::{Error, Result};
 use std::path::Path;
 
 /// The metadata of the file that `folder` becomes: its shape, its tokenizer, its chat template.
@@ -140,4 +140,10 @@ pub(super) fn compare(folder: &DecoderConfig, file: &DecoderConfig) -> Result<()
             Err(unspeakable(format!("a GGUF file of this architecture cannot say {what}")))
         }
     }
+}
+
+/// An error about a model that a GGUF file cannot describe.
+fn unspeakable(what: impl Into<String>) -> Error {
+    Error::new(&codes::CONFIG, what)
+        .help("Keep this model as a folder: the formats `bf16` and `int8` need no GGUF file.")
 }

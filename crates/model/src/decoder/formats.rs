@@ -68,7 +68,7 @@ mod tests {
         assert_eq!(chosen(2), [1]);
         assert_eq!(chosen(4), [2, 3]);
         assert_eq!(chosen(16), [0, 1, 4, 7, 10, 13, 14, 15]);
-        // SmolLM2-135M, as llama.cpp's own file of it has them.
+        // As many layers as SmolLM2-135M has.
         let outer = [0, 1, 2, 5, 8, 11, 14, 17, 20, 23, 26, 27, 28, 29];
         assert_eq!(chosen(30), outer);
     }

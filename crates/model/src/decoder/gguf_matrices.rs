@@ -12,7 +12,7 @@ use super::weights::norm_roles;
 use crate::files::gguf::Value;
 use crate::files::{Gguf, GgufTensor, Tensor, Weights};
 use sprat_nn::{BlockFormat, Format, Mat};
-use sprat_task::{Error, Result};
+use sprat_task::Result;
 use std::path::Path;
 
 /// A model, opened to be written as a GGUF file.
@@ -136,20 +136,20 @@ fn output(config: &DecoderConfig) -> String {
 }
 
 fn of_file<'a>(file: &'a Gguf, config: &DecoderConfig) -> Vec<Matrix<'a>> {
-    let projection = projections(config);
+    let (projection, output) = (projections(config), output(config));
     let matrix = |tensor: GgufTensor<'a>| Matrix {
         name: tensor.name().to_owned(),
         shape: tensor.shape().to_vec(),
         format: tensor.format(),
         projection: projection(tensor.name()),
-        is_output: tensor.name() == output(config),
+        is_output: tensor.name() == output,
         content: Content::Blocks(tensor),
     };
     file.tensors().map(matrix).collect()
 }
 
 fn of_folder<'a>(weights: &'a Weights, config: &DecoderConfig) -> Result<Vec<Matrix<'a>>> {
-    let folder = Folder::new(weights, config, Format::F32);
+    let (folder, output) = (Folder::new(weights, config, Format::F32), output(config));
     let mut all = Vec::new();
     let mut add = |role: Role, layer: usize, kind: &str, shape: Vec<usize>, part| -> Result<()> {
         let tensor = weights.tensor(&format!("{}.{kind}", folder.name(layer, role)))?;
@@ -158,7 +158,7 @@ fn of_folder<'a>(weights: &'a Weights, config: &DecoderConfig) -> Result<Vec<Mat
             config.family.interleaved_in_gguf && matches!(role, Role::Query | Role::Key);
         let name = format!("{}.{kind}", names::gguf(role, layer));
         all.push(Matrix {
-            is_output: name == output(config),
+            is_output: name == output,
             name,
             format: match shape.len() {
                 // llama.cpp computes norms and biases in this format.
@@ -222,10 +222,4 @@ fn of_folder<'a>(weights: &'a Weights, config: &DecoderConfig) -> Result<Vec<Mat
         RopeScaling::None | RopeScaling::Linear(_) | RopeScaling::Yarn { .. } => {}
     }
     Ok(all)
-}
-
-/// An error about a model that a GGUF file cannot describe.
-pub(super) fn unspeakable(what: impl Into<String>) -> Error {
-    Error::new(&crate::codes::CONFIG, what)
-        .help("Keep this model as a folder: `format = \"bf16\"` or `\"int8\"` needs no GGUF file.")
 }

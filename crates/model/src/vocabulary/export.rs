@@ -101,13 +101,12 @@ impl GgufVocabulary {
         let texts: Vec<(String, Kind)> = (0..rows)
             .map(|id| texts.remove(&id).unwrap_or((format!("[PAD{id}]"), Kind::Unused)))
             .collect();
-        let ends = tokenizer.ends().iter().copied();
         let mut vocabulary = GgufVocabulary {
             model: if byte_level { "gpt2" } else { "llama" }.to_owned(),
             types: Some(texts.iter().map(|(_, kind)| kind.number()).collect()),
             bos: tokenizer.bos(),
             eos: tokenizer.eos(),
-            eot: ends.clone().find(|end| Some(*end) != tokenizer.eos()),
+            eot: tokenizer.ends().iter().copied().find(|end| Some(*end) != tokenizer.eos()),
             pad: tokenizer.pad(),
             add_bos: Some(tokenizer.adds_bos()),
             add_eos: Some(tokenizer.adds_eos()),
