@@ -18,16 +18,24 @@ impl Registry {
     /// [`codes::CHECKOUT`], or the store's for missing or damaged blobs.
     pub fn checkout(&self, version: &Version) -> Result<PathBuf> {
         let folder = self.checkouts().join(version.digest.to_string());
-        if folder.is_dir() {
-            if fits(&folder, &version.content.artefact) {
-                return Ok(folder);
-            }
-            fs::remove_dir_all(&folder)
-                .map_err(|why| failure("remove the incomplete checkout", &folder, &why))?;
+        let whole = || fits(&folder, &version.content.artefact);
+        if whole() {
+            return Ok(folder);
         }
+        if folder.is_dir() {
+            let _alone = self.hold_all()?;
+            // While this process waited, another may have put it right.
+            if !whole() {
+                fs::remove_dir_all(&folder)
+                    .map_err(|why| failure("remove the incomplete checkout", &folder, &why))?;
+            }
+        }
+        // What `gc` takes for a dead process's leavings must not be this one's work: it removes
+        // file by file, and would go on in the folder after that got its name.
+        let _held = self.hold_blobs()?;
         match self.materialise(version, &folder) {
             // Another process was faster.
-            Err(_) if fits(&folder, &version.content.artefact) => Ok(folder),
+            Err(_) if whole() => Ok(folder),
             other => other.map(|()| folder),
         }
     }

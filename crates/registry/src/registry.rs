@@ -88,7 +88,8 @@ impl Registry {
         self.folder.join("checkouts")
     }
 
-    /// Held while blobs are stored that no row names yet, so that `gc` does not take them away.
+    /// Held while blobs are stored that no row names yet, or a checkout is made, so that `gc` does
+    /// not take them away.
     pub(crate) fn hold_blobs(&self) -> Result<Lock> {
         Lock::shared(&self.folder.join("gc.lock"))
     }

@@ -1,6 +1,6 @@
 //! What gc removes and keeps, and what the doctor notices.
 
-use crate::support::World;
+use crate::support::{World, release};
 use sprat_registry::{Diagnosis, Expect, GcOptions, Version};
 use sprat_task::{Digest, Interrupt, Quiet};
 use std::fs;
@@ -54,6 +54,28 @@ fn gc_and_releases_at_the_same_time_never_lose_a_file() {
         }
     });
     world.assert_sound();
+}
+
+#[test]
+fn gc_beside_a_checkout_does_not_take_half_of_it() {
+    let world = World::new();
+    let content: Vec<(String, String)> =
+        (0..60).map(|i| (format!("w{i}"), i.to_string())).collect();
+    let files: Vec<_> = content.iter().map(|(name, text)| (&**name, text.as_bytes())).collect();
+    let folder = world.artefact("wide", &files);
+    let version = release(&world.registry, &folder, None).unwrap().version;
+    std::thread::scope(|scope| {
+        let checkouts = scope.spawn(|| {
+            for _ in 0..8 {
+                let checkout = world.registry.checkout(&version).unwrap();
+                assert_eq!(fs::read_dir(&checkout).unwrap().count(), files.len());
+                fs::remove_dir_all(checkout).unwrap();
+            }
+        });
+        while !checkouts.is_finished() {
+            world.registry.gc(&NOW).unwrap();
+        }
+    });
 }
 
 fn examine(world: &World) -> Diagnosis {
