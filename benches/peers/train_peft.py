@@ -45,9 +45,7 @@ def main():
     with open(batches_file) as file:
         work = json.load(file)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    # Ours drops only adapter inputs; dropout in the frozen layers would only cost the peer time.
-    encoder = transformers.AutoModel.from_pretrained(
-        folder, dtype=torch.float32, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    encoder = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32)
     config = peft.LoraConfig(
         r=int(rank),
         lora_alpha=float(alpha),

@@ -9,6 +9,7 @@ use crate::record::{self, Outcome};
 use crate::work::{self, Frame, Prepared, Work};
 use crate::{fit, memory};
 use sprat_model::BaseModel;
+use sprat_task::settings::Method;
 use sprat_task::{Digest, Error, Interrupt, Progress, Result};
 use std::path::Path;
 
@@ -51,12 +52,17 @@ impl std::fmt::Debug for Job<'_> {
 impl Job<'_> {
     /// The digest of everything that decides the result: base model, data, labels, recipe.
     pub fn digest(&self) -> Digest {
-        Digest::of_json(&serde_json::json!({
+        let mut all = serde_json::json!({
             "base": self.base_model.digest,
             "train": recipe::data_digest(self.train, self.labels),
             "valid": recipe::data_digest(self.valid, self.labels),
             "recipe": recipe::digest(self.recipe),
-        }))
+        });
+        if self.recipe.method == Method::Lora {
+            // Adapters were once trained without the base's dropout; such a run is another one.
+            all["base_dropout"] = true.into();
+        }
+        Digest::of_json(&all)
     }
 
     pub(crate) fn check(&self) -> Result<()> {

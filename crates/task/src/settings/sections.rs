@@ -222,7 +222,8 @@ section! {
         rank: usize = 16,
         /// The adapters' scale is `alpha / rank`.
         alpha: f64 = 32.0,
-        /// The share of an adapter's inputs that is dropped in training.
+        /// The share of an adapter's inputs that is dropped in training; an encoder's own dropout
+        /// works besides.
         dropout: f64 = 0.05,
         /// The layers that get adapters: `query`, `key`, `value`, `attention_output`,
         /// `intermediate`, `output`, or `all`; of decoders `q`, `k`, `v`, `o`, `gate`, `up`,
