@@ -122,6 +122,7 @@ fn all_codes() -> Vec<&'static Code> {
         sprat_report::codes::ALL,
         sprat_quant::codes::ALL,
         sprat_infer::codes::ALL,
+        sprat_route::codes::ALL,
         sprat_eval::codes::ALL,
         sprat_registry::codes::ALL,
         sprat_monitor::codes::ALL,

@@ -70,6 +70,23 @@ pub struct Answer {
     pub timing: Timing,
     /// What it cost in US dollars, where prices are known.
     pub usd: Option<f64>,
+    /// Which model of a route answered, and why, where there was a choice.
+    pub route: Option<Route>,
+}
+
+/// Which model of a route answered, and why.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Route {
+    /// Whether it was a large model.
+    pub large: bool,
+    /// The name of the model.
+    pub model: String,
+    /// Why it was this one, in words.
+    pub why: String,
+    /// How sure the small model was, from 0 to 1.
+    pub confidence: Option<f32>,
+    /// How sure it had to be.
+    pub threshold: Option<f32>,
 }
 
 /// A piece of an output.

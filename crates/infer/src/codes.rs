@@ -157,6 +157,14 @@ pub static REMOTE_STATUS: Code = Code {
     remedy: "Read the reason it gave; check the model's name, the key and the account's limits.",
 };
 
+/// A hosted model finds fault with the request.
+pub static REMOTE_REFUSED: Code = Code {
+    id: "SPRAT-REMOTE-REFUSED",
+    kind: Kind::Failed,
+    summary: "A hosted model refused the request itself (status 400, 413 or 422).",
+    remedy: "Read the reason it gave; it may not know a parameter, or the text is too long for it.",
+};
+
 /// A hosted model's answer does not follow the protocol.
 pub static REMOTE_GARBAGE: Code = Code {
     id: "SPRAT-REMOTE-GARBAGE",
@@ -194,6 +202,7 @@ pub static ALL: &[&Code] = &[
     &REMOTE_KEY,
     &REMOTE_UNREACHABLE,
     &REMOTE_STATUS,
+    &REMOTE_REFUSED,
     &REMOTE_GARBAGE,
     &REMOTE_TOO_LARGE,
 ];

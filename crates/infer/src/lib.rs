@@ -20,7 +20,7 @@ pub mod remote;
 mod request;
 mod sampling;
 
-pub use answer::{Answer, Delta, Event, Finish, Pending, Reply, Timing, reply};
+pub use answer::{Answer, Delta, Event, Finish, Pending, Reply, Route, Timing, reply};
 pub use batcher::Limits;
 pub use decoder::{Behaviour, DecoderEngine, DecoderLimits, DecoderModel};
 pub use embedder::{Embedder, Embedding, EncoderEmbedder, PendingEmbedding, TextEmbedder};

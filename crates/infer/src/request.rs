@@ -166,6 +166,8 @@ pub struct Request {
     pub prompt_logprobs: bool,
     /// The tools that the template tells the model of, as JSON schemas of functions.
     pub tools: Vec<Value>,
+    /// It must not leave the user's machines.
+    pub private: bool,
     /// After this moment nobody wants the answer any more.
     pub deadline: Option<Instant>,
 }
@@ -183,6 +185,7 @@ impl Request {
             logprobs: None,
             prompt_logprobs: false,
             tools: Vec::new(),
+            private: false,
             deadline: None,
         }
     }

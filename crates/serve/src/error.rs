@@ -84,6 +84,7 @@ impl From<Error> for ApiError {
             StatusCode::GATEWAY_TIMEOUT
         } else if *code == infer::REMOTE_UNREACHABLE
             || *code == infer::REMOTE_STATUS
+            || *code == infer::REMOTE_REFUSED
             || *code == infer::REMOTE_GARBAGE
             || *code == infer::REMOTE_TOO_LARGE
         {

@@ -44,7 +44,7 @@ impl Default for Manner {
 impl Manner {
     /// The manner without what an endpoint's refusal names, where it names something.
     pub(crate) fn without(self, refusal: &Error) -> Option<Self> {
-        if refusal.code() != &sprat_infer::codes::REMOTE_STATUS {
+        if refusal.code() != &sprat_infer::codes::REMOTE_REFUSED {
             return None;
         }
         let names = |part: &str| refusal.reason().is_some_and(|reason| reason.contains(part));
@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn what_an_endpoint_refuses_by_name_is_left_out() {
         let refusal = |why: &str| {
-            Error::new(&sprat_infer::codes::REMOTE_STATUS, "refused").why(why.to_owned())
+            Error::new(&sprat_infer::codes::REMOTE_REFUSED, "refused").why(why.to_owned())
         };
         let all = Manner::default();
         let less = all.without(&refusal("'temperature' does not support 0")).unwrap();

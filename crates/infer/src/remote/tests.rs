@@ -66,7 +66,7 @@ fn an_endpoint_without_response_format_is_asked_by_instruction_alone() {
     assert_eq!(mock.seen().len(), 3, "the refusal is remembered");
     let strict = Settings { structured: Structured::Always, ..settings(&mock) };
     let error = Remote::open(strict).unwrap().answer(Request::text("a")).unwrap_err();
-    assert_eq!(error.code(), &codes::REMOTE_STATUS);
+    assert_eq!(error.code(), &codes::REMOTE_REFUSED);
 }
 
 #[test]

@@ -145,7 +145,9 @@ impl Transport {
             300..=399 => format!("it redirects elsewhere (status {status}), which is not followed"),
             _ => format!("it answered with an error (status {status})"),
         };
-        let fault = self.fault(&codes::REMOTE_STATUS, &doing, said);
+        let refused = matches!(effective, 400 | 413 | 422);
+        let code = if refused { &codes::REMOTE_REFUSED } else { &codes::REMOTE_STATUS };
+        let fault = self.fault(code, &doing, said);
         Err(Fault { status: Some(effective), reason, retry, retry_after: after, ..fault })
     }
 

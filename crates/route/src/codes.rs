@@ -1,0 +1,33 @@
+//! The error codes of this crate.
+
+use sprat_task::{Code, Kind};
+
+/// A budget for large models is used up.
+pub static BUDGET: Code = Code {
+    id: "SPRAT-ROUTE-BUDGET",
+    kind: Kind::Busy,
+    summary: "The budget for large models is used up for this hour or day.",
+    remedy: "Wait until the window is over, raise the budget under [route], or let the small model \
+             answer then: `when_large_fails = \"small\"`.",
+};
+
+/// No large model could be asked.
+pub static UPSTREAMS: Code = Code {
+    id: "SPRAT-ROUTE-UPSTREAMS",
+    kind: Kind::Failed,
+    summary: "No large model of the route could be asked.",
+    remedy: "Look at the reason of each; endpoints that fail again and again are left alone for \
+             `route.breaker_pause` and then tried with a single request.",
+};
+
+/// The settings of a route contradict each other.
+pub static SETTINGS: Code = Code {
+    id: "SPRAT-ROUTE-SETTINGS",
+    kind: Kind::Failed,
+    summary: "The route cannot be built from its settings.",
+    remedy: "Name hosted candidates (`openai:…`) under `route.large`, and allow requests to leave: \
+             `needs.privacy = \"any\"`.",
+};
+
+/// Every code of this crate, for the generated reference.
+pub static ALL: &[&Code] = &[&BUDGET, &UPSTREAMS, &SETTINGS];

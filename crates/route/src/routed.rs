@@ -1,0 +1,244 @@
+//! The cascade: the small model answers, its confidence decides.
+//!
+//! Calibration is the small model's matter (a tuned classifier's probabilities are calibrated);
+//! here its confidence is only compared with a threshold. Of a model that writes, the confidence
+//! is the geometric mean of its tokens' probabilities.
+
+use crate::upstreams::Upstreams;
+use crate::{Private, Rules, codes};
+use sprat_infer::{
+    Answer, Constraint, Event, Generator, Load, Pending, Reply, Request, Route, codes as infer,
+    reply,
+};
+use sprat_task::{Error, Kind, Result};
+use std::sync::Arc;
+use tokio::runtime::{Builder, Runtime};
+
+/// What happens to a request for the large model when none answers, or the budget is used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenLargeFails {
+    /// The small model's answer stands, and the response says so.
+    Small,
+    /// The request fails.
+    Error,
+}
+
+/// How requests are divided.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Policy {
+    /// The small model's answer is kept when its confidence is at least this, from 0 to 1.
+    pub keep_above: f32,
+    /// Which requests never leave.
+    pub rules: Rules,
+    /// What happens when no large model answers.
+    pub when_large_fails: WhenLargeFails,
+}
+
+/// A small model with large ones behind it.
+pub struct Routed {
+    small: Arc<dyn Generator>,
+    large: Arc<Upstreams>,
+    policy: Policy,
+    runtime: Option<Runtime>,
+}
+
+impl Routed {
+    /// Puts large models behind a small one.
+    ///
+    /// # Errors
+    /// [`codes::SETTINGS`] for a threshold that is none, [`infer::THREAD`] when the system gives
+    /// no thread.
+    pub fn new(small: Arc<dyn Generator>, large: Arc<Upstreams>, policy: Policy) -> Result<Self> {
+        if !(0.0..=1.0).contains(&policy.keep_above) {
+            let what = "the least confidence that is kept must be from 0 to 1";
+            return Err(Error::new(&codes::SETTINGS, what).field("route.keep_above"));
+        }
+        // It only waits: the models have threads of their own.
+        let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("route").build();
+        let runtime = runtime.map_err(|why| {
+            Error::new(&infer::THREAD, "could not start a thread for the route")
+                .why(why.to_string())
+        })?;
+        Ok(Routed { small, large, policy, runtime: Some(runtime) })
+    }
+}
+
+impl Drop for Routed {
+    /// What is on its way is cut off, without waiting: this may run on an async thread.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Generator for Routed {
+    fn name(&self) -> &str {
+        self.small.name()
+    }
+
+    fn labels(&self) -> &[String] {
+        self.small.labels()
+    }
+
+    fn converses(&self) -> bool {
+        self.small.converses()
+    }
+
+    fn load(&self) -> Load {
+        self.small.load()
+    }
+
+    fn submit(&self, request: Request) -> Result<Pending> {
+        let Some(runtime) = &self.runtime else {
+            return Err(Error::new(&infer::CLOSED, "the route is being shut down"));
+        };
+        let private = self.policy.rules.judge(&request);
+        let mut asked = request.clone();
+        if private.is_none() && self.small.labels().is_empty() && asked.logprobs.is_none() {
+            asked.logprobs = Some(0);
+        }
+        let small = match self.small.submit(asked) {
+            Ok(pending) => Ok(pending),
+            // The large one helps out; what is wrong with the request is wrong there as well.
+            Err(error) if private.is_none() && error.code().kind == Kind::Busy => Err(error),
+            Err(error) => return Err(error),
+        };
+        let (reply, pending) = reply();
+        if let Some(private) = private {
+            let name = self.small.name().to_owned();
+            if let Ok(small) = small {
+                runtime.spawn(pass(small, reply, private, name));
+            }
+            return Ok(pending);
+        }
+        let cascade = Cascade {
+            large: Arc::clone(&self.large),
+            policy: self.policy,
+            name: self.small.name().to_owned(),
+            labels: self.small.labels().to_vec(),
+            request,
+        };
+        runtime.spawn(async move {
+            let first = match small {
+                Ok(pending) => pending.answer().await,
+                Err(error) => Err(error),
+            };
+            if !reply.is_cancelled() {
+                reply.end(cascade.decide(first).await);
+            }
+        });
+        Ok(pending)
+    }
+}
+
+/// The small model's events as they come: its request may not leave.
+async fn pass(mut small: Pending, reply: Reply, private: Private, name: String) {
+    while let Some(event) = small.next().await {
+        let event = match event {
+            Event::Done(mut answer) => {
+                answer.route = Some(Route {
+                    large: false,
+                    model: name.clone(),
+                    why: private.to_string(),
+                    confidence: answer.confidence,
+                    threshold: None,
+                });
+                Event::Done(answer)
+            }
+            other => other,
+        };
+        if !reply.send(event) {
+            return;
+        }
+    }
+}
+
+struct Cascade {
+    large: Arc<Upstreams>,
+    policy: Policy,
+    name: String,
+    labels: Vec<String>,
+    request: Request,
+}
+
+impl Cascade {
+    async fn decide(self, first: Result<Answer>) -> Result<Answer> {
+        let threshold = self.policy.keep_above;
+        let confidence = first.as_ref().ok().and_then(confidence);
+        let doubt = match &first {
+            Err(error) if error.code().kind == Kind::Usage => return first,
+            Err(error) => format!("the small model failed: {}", error.what()),
+            Ok(answer) if answer.invalid.is_some() => "the small model's answer is invalid".into(),
+            Ok(_) => match confidence {
+                Some(sure) if sure >= threshold => {
+                    return first.map(|mut answer| {
+                        self.strip(&mut answer);
+                        answer.route = Some(self.small(confidence, "sure enough".into()));
+                        answer
+                    });
+                }
+                Some(_) => "not sure enough".into(),
+                None => "the small model does not say how sure it is".into(),
+            },
+        };
+        let error = match self.large.ask(&self.for_large()).await {
+            Ok((mut answer, model)) => {
+                answer.route = Some(Route {
+                    large: true,
+                    model: model.to_owned(),
+                    why: doubt,
+                    confidence,
+                    threshold: Some(threshold),
+                });
+                return Ok(answer);
+            }
+            Err(error) => error,
+        };
+        match (first, self.policy.when_large_fails) {
+            (Ok(mut answer), WhenLargeFails::Small) if answer.invalid.is_none() => {
+                self.strip(&mut answer);
+                let why = format!("{doubt}, but {}", error.what());
+                answer.route = Some(self.small(confidence, why));
+                Ok(answer)
+            }
+            // The reason lies with the small model then; it is the one that was asked for.
+            (Err(first), WhenLargeFails::Small) => Err(first),
+            _ => Err(error),
+        }
+    }
+
+    /// The request as a hosted model may be asked.
+    fn for_large(&self) -> Request {
+        let mut request = self.request.clone();
+        request.adapter = None;
+        if request.constraint.is_none() && !self.labels.is_empty() {
+            request.constraint = Some(Constraint::Labels(self.labels.clone()));
+        }
+        request
+    }
+
+    /// Takes away the scores that only the route wanted.
+    fn strip(&self, answer: &mut Answer) {
+        if self.request.logprobs.is_none() {
+            answer.tokens.clear();
+        }
+    }
+
+    fn small(&self, confidence: Option<f32>, why: String) -> Route {
+        let threshold = Some(self.policy.keep_above);
+        Route { large: false, model: self.name.clone(), why, confidence, threshold }
+    }
+}
+
+/// How sure a model is of its answer.
+fn confidence(answer: &Answer) -> Option<f32> {
+    if answer.confidence.is_some() || answer.tokens.is_empty() {
+        return answer.confidence;
+    }
+    let sum: f64 = answer.tokens.iter().map(|token| f64::from(token.logprob)).sum();
+    Some((sum / answer.tokens.len() as f64).exp() as f32)
+}
+
+#[cfg(test)]
+mod tests;
