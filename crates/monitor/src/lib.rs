@@ -5,7 +5,8 @@
 //! counted. [`TraceLog`] reads.
 //!
 //! [`Watch`] compares the stream of requests with a clean history, test by test ([`drift`]), with
-//! a bound on the rate of false alarms ([`sequential`]).
+//! a bound on the rate of false alarms ([`sequential`]). [`quality`] estimates the accuracy without
+//! labels, or with few.
 
 pub mod codes;
 pub mod drift;
@@ -13,6 +14,7 @@ mod key;
 mod log;
 mod observation;
 mod policy;
+pub mod quality;
 mod recorder;
 pub mod sequential;
 mod watch;
