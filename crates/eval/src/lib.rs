@@ -14,12 +14,14 @@ pub mod codes;
 mod confusion;
 mod cost;
 mod equivalence;
+mod exact;
 mod extraction;
 mod factors;
 mod gate;
 pub mod general;
 mod generation;
 mod interval;
+mod isotonic;
 mod judged;
 mod latency;
 mod multiple;
@@ -36,6 +38,7 @@ pub use choose::{Assessment, Choice, Factor, Measurement, Needs, Privacy, Scope,
 pub use confusion::{ClassScore, Confusion};
 pub use cost::{BreakEven, Pricing, break_even};
 pub use equivalence::{Equivalence, equivalence};
+pub use exact::{binomial_lower, binomial_tail, binomial_upper, clopper_pearson};
 pub use extraction::{
     Counts, Extracted, Extraction, FieldScore, extraction, extraction_difference,
 };
@@ -45,6 +48,7 @@ pub use gate::{
 };
 pub use generation::{Generation, TextScore, generation};
 pub use interval::{Interval, LEVEL, normal_quantile, wilson};
+pub use isotonic::{Isotonic, Weighted};
 pub use judged::{Judged, JudgedRow, Preference, judged};
 pub use latency::{Latency, Quantile, latency};
 pub use multiple::holm;

@@ -5,7 +5,7 @@
 //! is the geometric mean of its tokens' probabilities.
 
 use crate::upstreams::Upstreams;
-use crate::{Private, Rules, codes};
+use crate::{Private, RouteFit, Rules, codes};
 use sprat_infer::{
     Answer, Constraint, Event, Generator, Load, Pending, Reply, Request, Route, codes as infer,
     reply,
@@ -23,11 +23,36 @@ pub enum WhenLargeFails {
     Error,
 }
 
+/// Which answers of the small model are kept, by its confidence from 0 to 1.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Keep {
+    /// Those with at least this confidence.
+    Above(f32),
+    /// Those that a fitted route keeps; its scores are confidences.
+    Fitted(Arc<RouteFit>),
+}
+
+impl Keep {
+    fn keeps(&self, confidence: f32) -> bool {
+        match self {
+            Keep::Above(least) => confidence >= *least,
+            Keep::Fitted(fit) => fit.decide(f64::from(confidence)).keep,
+        }
+    }
+
+    fn threshold(&self) -> Option<f32> {
+        match self {
+            Keep::Above(least) => Some(*least),
+            Keep::Fitted(fit) => fit.threshold.map(|least| least as f32),
+        }
+    }
+}
+
 /// How requests are divided.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
-    /// The small model's answer is kept when its confidence is at least this, from 0 to 1.
-    pub keep_above: f32,
+    /// Which answers of the small model are kept.
+    pub keep: Keep,
     /// Which requests never leave.
     pub rules: Rules,
     /// What happens when no large model answers.
@@ -49,7 +74,9 @@ impl Routed {
     /// [`codes::SETTINGS`] for a threshold that is none, [`infer::THREAD`] when the system gives
     /// no thread.
     pub fn new(small: Arc<dyn Generator>, large: Arc<Upstreams>, policy: Policy) -> Result<Self> {
-        if !(0.0..=1.0).contains(&policy.keep_above) {
+        if let Keep::Above(least) = policy.keep
+            && !(0.0..=1.0).contains(&least)
+        {
             let what = "the least confidence that is kept must be from 0 to 1";
             return Err(Error::new(&codes::SETTINGS, what).field("route.keep_above"));
         }
@@ -114,7 +141,7 @@ impl Generator for Routed {
         }
         let cascade = Cascade {
             large: Arc::clone(&self.large),
-            policy: self.policy,
+            policy: self.policy.clone(),
             name: self.small.name().to_owned(),
             labels: self.small.labels().to_vec(),
             request,
@@ -164,14 +191,14 @@ struct Cascade {
 
 impl Cascade {
     async fn decide(self, first: Result<Answer>) -> Result<Answer> {
-        let threshold = self.policy.keep_above;
+        let threshold = self.policy.keep.threshold();
         let confidence = first.as_ref().ok().and_then(confidence);
         let doubt = match &first {
             Err(error) if error.code().kind == Kind::Usage => return first,
             Err(error) => format!("the small model failed: {}", error.what()),
             Ok(answer) if answer.invalid.is_some() => "the small model's answer is invalid".into(),
             Ok(_) => match confidence {
-                Some(sure) if sure >= threshold => {
+                Some(sure) if self.policy.keep.keeps(sure) => {
                     return first.map(|mut answer| {
                         self.strip(&mut answer);
                         answer.route = Some(self.small(confidence, "sure enough".into()));
@@ -189,7 +216,7 @@ impl Cascade {
                     model: model.to_owned(),
                     why: doubt,
                     confidence,
-                    threshold: Some(threshold),
+                    threshold,
                 });
                 return Ok(answer);
             }
@@ -226,7 +253,7 @@ impl Cascade {
     }
 
     fn small(&self, confidence: Option<f32>, why: String) -> Route {
-        let threshold = Some(self.policy.keep_above);
+        let threshold = self.policy.keep.threshold();
         Route { large: false, model: self.name.clone(), why, confidence, threshold }
     }
 }

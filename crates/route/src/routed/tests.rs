@@ -55,7 +55,7 @@ fn upstream(name: &str, mock: &Mock) -> Upstream {
 }
 
 fn policy(when_large_fails: WhenLargeFails) -> Policy {
-    Policy { keep_above: 0.8, rules: Rules { personal: true }, when_large_fails }
+    Policy { keep: Keep::Above(0.8), rules: Rules { personal: true }, when_large_fails }
 }
 
 fn routed(upstreams: Vec<Upstream>, budget: Limits, policy: Policy) -> Routed {
@@ -182,7 +182,7 @@ fn a_threshold_that_is_none_is_refused() {
     let mock = Mock::play([Act::HangUp]).unwrap();
     let clock = Arc::new(FakeClock::new(Timestamp(1)));
     let large = Upstreams::new(vec![upstream("big", &mock)], Budget::new(Limits::default()), clock);
-    let bad = Policy { keep_above: f32::NAN, ..policy(WhenLargeFails::Small) };
+    let bad = Policy { keep: Keep::Above(f32::NAN), ..policy(WhenLargeFails::Small) };
     let error = Routed::new(small(), Arc::new(large.unwrap()), bad).err().unwrap();
     assert_eq!(error.code(), &codes::SETTINGS);
 }
