@@ -25,6 +25,7 @@ mod project;
 mod pull;
 mod release;
 mod reproduce;
+mod route;
 mod shrink;
 mod step;
 mod tune;

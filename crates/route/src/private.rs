@@ -11,8 +11,8 @@ pub enum Private {
     Asked,
     /// It holds personal data of this kind.
     Personal(&'static str),
-    /// It cannot be read as text here.
-    Unreadable,
+    /// It is a text to go on with: a conversation is all that a hosted model can be asked.
+    Continuation,
 }
 
 impl fmt::Display for Private {
@@ -20,7 +20,7 @@ impl fmt::Display for Private {
         match self {
             Private::Asked => f.write_str("private: asked for"),
             Private::Personal(kind) => write!(f, "private: {kind} found"),
-            Private::Unreadable => f.write_str("private: not readable as text"),
+            Private::Continuation => f.write_str("a text to go on with stays here"),
         }
     }
 }
@@ -39,6 +39,9 @@ impl Rules {
         if request.private {
             return Some(Private::Asked);
         }
+        if matches!(request.input, Input::Prompt(_) | Input::Tokens(_)) {
+            return Some(Private::Continuation);
+        }
         if !self.personal {
             return None;
         }
@@ -46,12 +49,12 @@ impl Rules {
             find_personal(text).first().map(|span| Private::Personal(span.kind.name()))
         };
         match &request.input {
-            Input::Text(text) | Input::Prompt(text) => found(text),
+            Input::Text(text) => found(text),
             Input::Messages(messages) => messages.iter().find_map(|message| {
                 let more = || message.more.values().find_map(|value| found(&value.to_string()));
                 found(&message.content).or_else(more)
             }),
-            Input::Tokens(_) => Some(Private::Unreadable),
+            Input::Prompt(_) | Input::Tokens(_) => None,
         }
         .or_else(|| request.tools.iter().find_map(|tool| found(&tool.to_string())))
     }
@@ -77,6 +80,8 @@ mod tests {
         tool.tools = vec![serde_json::json!({ "description": "mails ann@example.org" })];
         assert!(RULES.judge(&tool).is_some());
         assert_eq!(Rules { personal: false }.judge(&tool), None);
+        let prompt = Request::new(Input::Prompt("once upon".into()));
+        assert_eq!(Rules { personal: false }.judge(&prompt), Some(Private::Continuation));
     }
 
     #[test]

@@ -9,10 +9,9 @@ use crate::sse;
 use crate::state::{Admission, State};
 use crate::tools;
 use crate::wire::{ChatRequest, Content, Guided, ResponseFormat};
-use axum::Json;
 use axum::extract::Extension;
 use axum::http::{HeaderName, HeaderValue};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde_json::{Value, json};
 use sprat_infer::{Constraint, Generator, Input, Message, Request, Role};
 use std::sync::Arc;
@@ -51,6 +50,7 @@ pub(crate) async fn chat(
     let mut asked = Request {
         max_tokens: max_tokens(&request)?,
         logprobs: logprobs(&request, generator.converses())?,
+        private: admission.private,
         deadline: Some(admission.deadline),
         ..Request::new(Input::Messages(messages))
     };
@@ -70,7 +70,7 @@ pub(crate) async fn chat(
     let mut response = if stream {
         sse::stream(exchange, pending).await?
     } else {
-        Json(exchange.response(pending).await?).into_response()
+        exchange::respond(exchange.response(pending).await?)
     };
     if unread {
         // A tuned classifier has its instructions in its weights. Not silently:

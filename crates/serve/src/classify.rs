@@ -4,8 +4,8 @@ use crate::codes;
 use crate::error::{ApiError, ApiResult};
 use crate::models::Served;
 use crate::state::{Admission, State, until};
-use crate::trace::Trace;
-use crate::wire::{Classified, ClassifyRequest, ClassifyResponse, Score, Usage};
+use crate::trace::{Trace, side};
+use crate::wire::{Classified, ClassifyRequest, ClassifyResponse, Routed, Score, Usage};
 use axum::Json;
 use axum::extract::Extension;
 use sprat_infer::{Answer, Generator, Pending, Request};
@@ -52,6 +52,7 @@ pub(crate) async fn classify(
     let mut run = Run {
         generator: generator.as_ref(),
         deadline: admission.deadline,
+        private: admission.private,
         waiting: VecDeque::new(),
         next: 0,
     };
@@ -96,6 +97,7 @@ pub(crate) async fn classify(
 struct Run<'a> {
     generator: &'a dyn Generator,
     deadline: std::time::Instant,
+    private: bool,
     waiting: VecDeque<Pending>,
     next: usize,
 }
@@ -104,7 +106,9 @@ impl Run<'_> {
     /// The answer to the oldest input that has none yet.
     async fn answer(&mut self, texts: &[String]) -> ApiResult<Answer> {
         while let Some(text) = texts.get(self.next) {
-            match self.generator.submit(Request::text(text.as_str()).until(self.deadline)) {
+            let mut request = Request::text(text.as_str()).until(self.deadline);
+            request.private = self.private;
+            match self.generator.submit(request) {
                 Ok(pending) => self.waiting.push_back(pending),
                 // The queue is full with our own inputs or those of others: one at least waits.
                 Err(error)
@@ -135,6 +139,10 @@ fn valid(answer: Answer) -> ApiResult<Answer> {
 }
 
 fn abstains(answer: &Answer, threshold: Option<f32>) -> bool {
+    if answer.route.as_ref().is_some_and(|route| route.large) {
+        // The threshold is the small model's; it was not sure enough, and the large one decided.
+        return false;
+    }
     match (answer.confidence, threshold) {
         (Some(confidence), Some(threshold)) => confidence < threshold,
         // A model that does not say how sure it is cannot be held to a threshold: no label.
@@ -152,6 +160,7 @@ fn leave_trace(state: &State, served: &Served, trace: Trace, answer: &Answer, ab
         confidence: answer.confidence,
         scores: answer.scores.clone(),
         abstained,
+        route: answer.route.as_ref().map(side),
         prompt_tokens: answer.prompt_tokens,
         completion_tokens: answer.completion_tokens,
         latency: answer.latency,
@@ -172,5 +181,6 @@ fn classified(index: usize, answer: Answer, abstained: bool, top_k: usize) -> Cl
         abstained,
         truncated: answer.cut_tokens > 0,
         scores,
+        route: answer.route.as_ref().map(Routed::from),
     }
 }

@@ -7,10 +7,8 @@ use crate::exchange::{self, Exchange, Protocol};
 use crate::sse;
 use crate::state::{Admission, State};
 use crate::wire::{CompletionRequest, Prompt};
-use axum::Json;
 use axum::extract::Extension;
-use axum::response::{IntoResponse, Response};
-use serde_json::Value;
+use axum::response::Response;
 use sprat_infer::{Input, Request};
 use std::sync::Arc;
 
@@ -71,6 +69,7 @@ pub(crate) async fn completions(
         max_tokens: Some(request.max_tokens.unwrap_or(TOKENS) as usize),
         logprobs: request.logprobs.map(|count| count as usize),
         prompt_logprobs: echo,
+        private: admission.private,
         deadline: Some(admission.deadline),
         ..Request::new(Input::Tokens(Vec::new()))
     };
@@ -95,8 +94,7 @@ pub(crate) async fn completions(
     if stream {
         return sse::stream(exchange, pending).await;
     }
-    let response: Value = exchange.response(pending).await?;
-    Ok(Json(response).into_response())
+    Ok(exchange::respond(exchange.response(pending).await?))
 }
 
 fn inputs(prompt: Prompt) -> Vec<Input> {

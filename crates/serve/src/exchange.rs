@@ -6,10 +6,14 @@ use crate::models::Served;
 use crate::schema::Plan;
 use crate::state::{Admission, State, until};
 use crate::tools;
-use crate::trace::Trace;
+use crate::trace::{Trace, side};
+use crate::wire::Routed;
+use axum::Json;
+use axum::http::{HeaderName, HeaderValue};
+use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 use sprat_infer::constraint::{Call, Enforced, calls};
-use sprat_infer::{Answer, Finish, Generator, Pending, Request, TokenScore};
+use sprat_infer::{Answer, Finish, Generator, Pending, Request, Route, TokenScore};
 use std::sync::Arc;
 
 /// Which protocol, and how the answer leaves.
@@ -182,6 +186,7 @@ impl Exchange {
         self.state.traces.record(Trace {
             status: 200,
             output,
+            route: answer.route.as_ref().map(side),
             label: answer.label,
             confidence: answer.confidence,
             scores: answer.scores,
@@ -233,9 +238,22 @@ pub(crate) async fn submit(
     Ok(submitted?)
 }
 
+/// A whole response; where a route decided, a header says which side answered.
+pub(crate) fn respond(body: Value) -> Response {
+    let by = body.pointer("/sprat/route/by").and_then(Value::as_str);
+    let header = by.and_then(|by| HeaderValue::from_str(by).ok());
+    let mut response = Json(body).into_response();
+    if let Some(by) = header {
+        response.headers_mut().insert(HeaderName::from_static("x-sprat-route"), by);
+    }
+    response
+}
+
 /// What the answers of a request took together.
 #[derive(Default)]
 pub(crate) struct Used {
+    /// The last one that a large model gave, or else the last one.
+    route: Option<Route>,
     prompt: usize,
     cached: usize,
     written: usize,
@@ -248,6 +266,11 @@ impl Used {
         self.prompt = self.prompt.max(answer.prompt_tokens);
         self.cached = self.cached.max(answer.cached_tokens);
         self.written += answer.completion_tokens;
+        if let Some(route) = &answer.route
+            && (route.large || self.route.as_ref().is_none_or(|before| !before.large))
+        {
+            self.route = Some(route.clone());
+        }
         if let Some(enforced) = &answer.enforced {
             self.enforced = Some(match (self.enforced.take(), enforced.clone()) {
                 (
@@ -268,14 +291,20 @@ impl Used {
         })
     }
 
-    /// How a constraint was enforced.
+    /// How a constraint was enforced, and which model of a route answered.
     pub(crate) fn sprat(&self) -> Option<Value> {
-        Some(match self.enforced.as_ref()? {
-            Enforced::Exact => json!({ "constraint": "exact" }),
-            Enforced::Validated { keywords, retries } => {
+        let mut told = match &self.enforced {
+            Some(Enforced::Exact) => json!({ "constraint": "exact" }),
+            Some(Enforced::Validated { keywords, retries }) => {
                 json!({ "constraint": "validated", "keywords": keywords, "retries": retries })
             }
-        })
+            None if self.route.is_none() => return None,
+            None => json!({}),
+        };
+        if let Some(route) = &self.route {
+            told["route"] = json!(Routed::from(route));
+        }
+        Some(told)
     }
 }
 

@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 /// The header with a request's id.
 const REQUEST_ID: &str = "x-request-id";
 
+/// The header of requests that must not leave the user's machines.
+const PRIVATE: &str = "x-sprat-private";
+
 /// Gives the request its id, and measures it. The outermost layer.
 pub(crate) async fn measure(state: Arc<State>, mut request: Request, next: Next) -> Response {
     let begun = Instant::now();
@@ -81,6 +84,15 @@ impl State {
     }
 }
 
+/// Whether a client wants its request to stay. Whatever the header says but a clear no is a yes:
+/// who sends it means it.
+fn is_private(headers: &HeaderMap) -> bool {
+    let no = |value: &HeaderValue| {
+        ["0", "false", "no"].iter().any(|no| value.as_bytes().eq_ignore_ascii_case(no.as_bytes()))
+    };
+    headers.get_all(PRIVATE).iter().any(|value| !no(value))
+}
+
 /// Lets a request to a model in: a valid key, and a free place.
 pub(crate) async fn admit(state: Arc<State>, mut request: Request, next: Next) -> Response {
     let client = match state.authorize(request.headers()) {
@@ -93,8 +105,13 @@ pub(crate) async fn admit(state: Arc<State>, mut request: Request, next: Next) -
     };
     let id = request.extensions().get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
     let limit = state.config.request_timeout;
-    let admission =
-        Admission { id, client, deadline: Instant::now() + limit, _permit: Arc::new(permit) };
+    let admission = Admission {
+        id,
+        client,
+        private: is_private(request.headers()),
+        deadline: Instant::now() + limit,
+        _permit: Arc::new(permit),
+    };
     request.extensions_mut().insert(admission);
     // The deadline inside answers more precisely; this one catches a body that never ends.
     match tokio::time::timeout(limit + Duration::from_millis(100), next.run(request)).await {

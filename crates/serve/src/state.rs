@@ -33,6 +33,8 @@ pub(crate) struct Admission {
     pub(crate) id: String,
     /// The name of the client's key.
     pub(crate) client: Option<String>,
+    /// Whether it must not leave the user's machines.
+    pub(crate) private: bool,
     /// When it must be answered.
     pub(crate) deadline: Instant,
     /// One of the places for requests at once; a stream keeps it until its end.

@@ -47,6 +47,33 @@ pub(crate) struct Score {
     pub(crate) score: f32,
 }
 
+/// Which model of a route answered, and why.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Routed {
+    /// `small` or `large`.
+    pub(crate) by: &'static str,
+    /// The name of the model.
+    pub(crate) model: String,
+    /// Why it was this one.
+    pub(crate) why: String,
+    /// How sure the small model was.
+    pub(crate) confidence: Option<f32>,
+    /// How sure it had to be.
+    pub(crate) threshold: Option<f32>,
+}
+
+impl From<&sprat_infer::Route> for Routed {
+    fn from(route: &sprat_infer::Route) -> Self {
+        Routed {
+            by: if route.large { "large" } else { "small" },
+            model: route.model.clone(),
+            why: route.why.clone(),
+            confidence: route.confidence,
+            threshold: route.threshold,
+        }
+    }
+}
+
 /// What became of one text.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Classified {
@@ -62,6 +89,9 @@ pub(crate) struct Classified {
     pub(crate) truncated: bool,
     /// The labels with their probabilities, the most likely first.
     pub(crate) scores: Vec<Score>,
+    /// Which model answered, where a large one stands behind the small one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) route: Option<Routed>,
 }
 
 /// Tokens of a request.

@@ -137,18 +137,23 @@ impl Server {
 
     /// Posts JSON; gives the status and the JSON of the answer.
     pub(crate) fn post(&self, path: &str, body: &str) -> (u16, Value) {
-        let (status, body) = self.exchange("POST", path, body);
+        self.post_with(path, "", body)
+    }
+
+    /// The same with further header lines, each with its line end.
+    pub(crate) fn post_with(&self, path: &str, headers: &str, body: &str) -> (u16, Value) {
+        let (status, body) = self.exchange("POST", path, headers, body);
         (status, serde_json::from_str(&body).unwrap_or(Value::Null))
     }
 
     /// Gets an address; gives the status and the text of the answer.
     pub(crate) fn get(&self, path: &str) -> (u16, String) {
-        self.exchange("GET", path, "")
+        self.exchange("GET", path, "", "")
     }
 
     /// Posts JSON; gives the events of the stream that answers, but for its last line.
     pub(crate) fn stream(&self, path: &str, body: &str) -> Vec<Value> {
-        let (status, answer) = self.exchange("POST", path, body);
+        let (status, answer) = self.exchange("POST", path, "", body);
         assert_eq!(status, 200, "{answer}");
         let lines: Vec<&str> =
             answer.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
@@ -157,11 +162,11 @@ impl Server {
         chunks.iter().map(|chunk| serde_json::from_str(chunk).unwrap()).collect()
     }
 
-    fn exchange(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+    fn exchange(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         let head = format!(
             "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
-             content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+             content-type: application/json\r\ncontent-length: {}\r\n{headers}\r\n",
             body.len()
         );
         stream.write_all(head.as_bytes()).unwrap();

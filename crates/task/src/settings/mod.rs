@@ -8,8 +8,8 @@ mod units;
 pub use read::{INVALID, UNKNOWN_KEY, UNREADABLE};
 pub use section::Field;
 pub use sections::{
-    Candidate, ClassWeights, Cost, Data, Decay, Judge, Method, Needs, Precision, Privacy, Release,
-    Serve, Shrink, Task, TaskKind, TraceText, TrainingMemory, Tune,
+    Candidate, ClassWeights, Cost, Data, Decay, FailedLarge, Judge, Method, Needs, Precision,
+    Privacy, Release, Route, Serve, Shrink, Task, TaskKind, TraceText, TrainingMemory, Tune,
 };
 pub use units::Span;
 
@@ -31,6 +31,8 @@ pub struct Settings {
     pub candidates: Vec<Candidate>,
     /// Who compares written answers.
     pub judge: Judge,
+    /// Which requests a large model answers.
+    pub route: Route,
     /// How the model is tuned.
     pub tune: Tune,
     /// How it is made smaller.
@@ -64,6 +66,7 @@ pub const SECTIONS: &[Section] = &[
     Section { name: "needs", fields: Needs::FIELDS, repeated: false },
     Section { name: "candidates", fields: Candidate::FIELDS, repeated: true },
     Section { name: "judge", fields: Judge::FIELDS, repeated: false },
+    Section { name: "route", fields: Route::FIELDS, repeated: false },
     Section { name: "tune", fields: Tune::FIELDS, repeated: false },
     Section { name: "shrink", fields: Shrink::FIELDS, repeated: false },
     Section { name: "release", fields: Release::FIELDS, repeated: false },

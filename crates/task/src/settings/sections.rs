@@ -82,6 +82,16 @@ pub enum TrainingMemory {
     High,
 }
 
+/// What happens to a request when no large model answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FailedLarge {
+    /// The small model's answer stands.
+    Small,
+    /// The request fails.
+    Error,
+}
+
 /// What a trace keeps of a request's text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -210,6 +220,40 @@ section! {
         /// How often each question is asked. Each row is two questions: one for either order of
         /// its answers.
         repeats: usize = 2,
+    }
+}
+
+section! {
+    /// Which requests to the served model a large one answers.
+    Route ["route"] {
+        /// The hosted candidates (`openai:…`) that answer when the small model is not sure enough;
+        /// they are asked in this order until one answers. Without any there is no route.
+        large: Vec<String> = Vec::new(),
+        /// The small model's answer is kept when its calibrated confidence is at least this.
+        keep_above: f64 = 0.8,
+        /// Requests in which personal data is found are never sent to a large model.
+        keep_personal: bool = true,
+        /// `small`: when no large model answers, or the budget is used up, the small model's answer
+        /// stands; `error`: the request fails.
+        when_large_fails: FailedLarge = FailedLarge::Small,
+        /// What large models may cost in an hour of the clock, in US dollars.
+        usd_per_hour: Option<f64> = None,
+        /// What large models may cost in a day (UTC), in US dollars.
+        usd_per_day: Option<f64> = None,
+        /// How many tokens large models may read and write in an hour of the clock.
+        tokens_per_hour: Option<u64> = None,
+        /// How many tokens large models may read and write in a day (UTC).
+        tokens_per_day: Option<u64> = None,
+        /// The longest time for one attempt at a large model.
+        timeout: Span = Span::seconds(20),
+        /// Attempts at one large model after the first.
+        retries: usize = 1,
+        /// How many requests a large model is sent at once.
+        concurrency: usize = 16,
+        /// After so many failures in a row a large model is left alone.
+        breaker_failures: usize = 5,
+        /// For how long it is left alone before a single request tries it again.
+        breaker_pause: Span = Span::seconds(30),
     }
 }
 

@@ -3,8 +3,9 @@
 
 use sprat_flow::{AdapterRef, Project};
 use sprat_infer::{DecoderModel, EncoderEmbedder, EncoderEngine, Generator};
+use sprat_route::Upstreams;
 use sprat_serve::{Served, Source};
-use sprat_task::{Result, Timestamp};
+use sprat_task::{Result, SystemClock, Timestamp};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,6 +15,8 @@ pub(super) struct Releases {
     project: Mutex<Project>,
     fixed: Vec<String>,
     adapters: Vec<AdapterRef>,
+    /// The large models behind whatever is served: they outlive each of its versions.
+    large: Option<Arc<Upstreams>>,
 }
 
 /// What a reference stands for.
@@ -35,8 +38,16 @@ struct Target {
 
 impl Releases {
     /// `fixed`: the models that were asked for; without any the settings' alias is followed.
-    pub(super) fn new(project: Project, fixed: Vec<String>, adapters: Vec<AdapterRef>) -> Self {
-        Releases { project: Mutex::new(project), fixed, adapters }
+    ///
+    /// # Errors
+    /// Those of the route's settings.
+    pub(super) fn new(
+        project: Project,
+        fixed: Vec<String>,
+        adapters: Vec<AdapterRef>,
+    ) -> Result<Self> {
+        let large = project.upstreams(Arc::new(SystemClock))?;
+        Ok(Releases { project: Mutex::new(project), fixed, adapters, large })
     }
 
     /// The project, for as long as the guard lives.
@@ -100,7 +111,12 @@ fn written(model: DecoderModel, abstain: f32) -> Arc<Served> {
 }
 
 /// A tuned model under `id`.
-fn tuned(project: &Project, target: Target, id: String) -> Result<Arc<Served>> {
+fn tuned(
+    project: &Project,
+    large: Option<&Arc<Upstreams>>,
+    target: Target,
+    id: String,
+) -> Result<Arc<Served>> {
     let Target { name, mut aliases, created, folder, .. } = target;
     let mut seen = std::collections::HashSet::from([id.clone()]);
     aliases.retain(|alias| seen.insert(alias.clone()));
@@ -114,7 +130,10 @@ fn tuned(project: &Project, target: Target, id: String) -> Result<Arc<Served>> {
         let embedder = EncoderEmbedder::start(&*name, model.clone(), limits)?;
         (Arc::new(EncoderEngine::start(&*name, model, limits)?), Some(Arc::new(embedder) as _))
     };
-    let generator = Some(generator);
+    let generator = Some(match large {
+        Some(large) => project.routed(generator, large)?,
+        None => generator,
+    });
     Ok(Arc::new(Served { id, aliases, version: name, created, generator, embedder, threshold }))
 }
 
@@ -163,7 +182,7 @@ impl Source for Releases {
                     // The task's bare name means the first of its versions.
                     let first = models.iter().all(|served| served.id != target.task);
                     let id = if first { &target.task } else { &target.name }.clone();
-                    models.push(tuned(&project, target, id)?);
+                    models.push(tuned(&project, self.large.as_ref(), target, id)?);
                 }
             }
         }

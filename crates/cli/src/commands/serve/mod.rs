@@ -28,7 +28,7 @@ pub(super) fn run(context: &Context, flags: &Serve) -> Result<Done> {
         }
     })?;
     let adapters = flags.adapter.iter().map(|one| one.parse()).collect::<Result<Vec<_>>>()?;
-    serve(context, Releases::new(project, flags.model.clone(), adapters))
+    serve(context, Releases::new(project, flags.model.clone(), adapters)?)
 }
 
 /// The end of `sprat up`: shows its summary, then serves what it promoted.
@@ -37,7 +37,7 @@ pub(super) fn after_up(context: &Context, project: Project, done: &Done) -> Resu
         // The summary belongs before the server's own lines.
         print!("{}", done.page.text(&Terminal::detect()));
     }
-    serve(context, Releases::new(project, Vec::new(), Vec::new()))
+    serve(context, Releases::new(project, Vec::new(), Vec::new())?)
 }
 
 fn serve(context: &Context, source: Releases) -> Result<Done> {
