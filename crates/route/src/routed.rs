@@ -125,18 +125,12 @@ impl Generator for Routed {
         if private.is_none() && self.small.labels().is_empty() && asked.logprobs.is_none() {
             asked.logprobs = Some(0);
         }
-        let small = match self.small.submit(asked) {
-            Ok(pending) => Ok(pending),
-            // The large one helps out; what is wrong with the request is wrong there as well.
-            Err(error) if private.is_none() && error.code().kind == Kind::Busy => Err(error),
-            Err(error) => return Err(error),
-        };
+        // A full queue stays the client's matter: overload must not become the large model's bill.
+        let small = self.small.submit(asked)?;
         let (reply, pending) = reply();
         if let Some(private) = private {
             let name = self.small.name().to_owned();
-            if let Ok(small) = small {
-                runtime.spawn(pass(small, reply, private, name));
-            }
+            runtime.spawn(pass(small, reply, private, name));
             return Ok(pending);
         }
         let cascade = Cascade {
@@ -147,10 +141,7 @@ impl Generator for Routed {
             request,
         };
         runtime.spawn(async move {
-            let first = match small {
-                Ok(pending) => pending.answer().await,
-                Err(error) => Err(error),
-            };
+            let first = small.answer().await;
             if !reply.is_cancelled() {
                 reply.end(cascade.decide(first).await);
             }
