@@ -113,21 +113,28 @@ impl Project {
     /// # Errors
     /// Those of the remote client: a missing key or address.
     pub(crate) fn hosted(&self, candidate: &Candidate, labels: Vec<String>) -> Result<Remote> {
-        debug_assert!(is_hosted(candidate));
-        let Some(base_url) = &candidate.base_url else {
-            let what = format!("the hosted candidate `{}` has no address", candidate.model);
-            return Err(Error::new(&codes::REFERENCE, what)
-                .field("candidates.base_url")
-                .help("Set base_url to the endpoint's address, up to and with /v1."));
-        };
-        let mut settings = endpoint(&candidate.model, base_url, candidate.api_key_env.as_deref())?;
-        settings.labels = labels;
-        settings.prices = Some(Prices {
-            usd_per_million_input_tokens: candidate.usd_per_million_input_tokens,
-            usd_per_million_output_tokens: candidate.usd_per_million_output_tokens,
-        });
-        Remote::open(settings)
+        Remote::open(Settings { labels, ..hosted(candidate)? })
     }
+}
+
+/// How a hosted candidate is asked: its address, key and prices.
+///
+/// # Errors
+/// `SPRAT-FLOW-REFERENCE` without an address, `SPRAT-REMOTE-KEY`.
+pub(crate) fn hosted(candidate: &Candidate) -> Result<Settings> {
+    debug_assert!(is_hosted(candidate));
+    let Some(base_url) = &candidate.base_url else {
+        let what = format!("the hosted candidate `{}` has no address", candidate.model);
+        return Err(Error::new(&codes::REFERENCE, what)
+            .field("candidates.base_url")
+            .help("Set base_url to the endpoint's address, up to and with /v1."));
+    };
+    let mut settings = endpoint(&candidate.model, base_url, candidate.api_key_env.as_deref())?;
+    settings.prices = Some(Prices {
+        usd_per_million_input_tokens: candidate.usd_per_million_input_tokens,
+        usd_per_million_output_tokens: candidate.usd_per_million_output_tokens,
+    });
+    Ok(settings)
 }
 
 /// How an `openai:…` model is asked, with its key and trusted roots from the environment.

@@ -1,10 +1,10 @@
 //! The large models behind a served one, as `[route]` names them.
 
-use crate::generator::endpoint;
+use crate::Project;
+use crate::generator::hosted;
 use crate::project::is_hosted;
-use crate::{Project, codes};
 use sprat_infer::Generator;
-use sprat_infer::remote::{Prices, Remote};
+use sprat_infer::remote::Remote;
 use sprat_route::{
     Breaker, Budget, Keep, Limit, Limits, Policy, Routed, Rules, Upstream, Upstreams,
     WhenLargeFails,
@@ -43,16 +43,8 @@ impl Project {
                 let what = format!("`{name}` is no hosted candidate");
                 return Err(wrong("route.large", &what));
             };
-            let Some(base_url) = &candidate.base_url else {
-                let what = format!("the hosted candidate `{name}` has no address");
-                return Err(Error::new(&codes::REFERENCE, what).field("candidates.base_url"));
-            };
-            let mut settings = endpoint(name, base_url, candidate.api_key_env.as_deref())?;
+            let mut settings = hosted(candidate)?;
             settings.instruction.clone_from(&self.settings.task.instruction);
-            settings.prices = Some(Prices {
-                usd_per_million_input_tokens: candidate.usd_per_million_input_tokens,
-                usd_per_million_output_tokens: candidate.usd_per_million_output_tokens,
-            });
             settings.timeout = route.timeout.0;
             settings.retries = u32::try_from(route.retries).unwrap_or(u32::MAX);
             settings.concurrency = route.concurrency;
