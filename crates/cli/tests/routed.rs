@@ -13,7 +13,7 @@ use serde_json::Value;
 use sprat_infer::remote::mock::{Act, Mock};
 use std::path::Path;
 use std::time::Duration;
-use support::{Run, Server, command, run};
+use support::{Server, sprat};
 
 /// A tiny encoder and rows of two classes that it cannot tell apart: it is never sure.
 fn lay(folder: &Path) {
@@ -48,14 +48,10 @@ fn released() -> tempfile::TempDir {
     settings(folder.path(), "http://127.0.0.1:9/v1", "on-premise", "");
     // `bench` would ask the hosted candidate, which is not there yet.
     for step in ["tune", "release"] {
-        sprat(folder.path(), &[step]).exits(0);
+        sprat(folder.path(), &[step, "--quiet"]).exits(0);
     }
-    sprat(folder.path(), &["promote", "v1"]).exits(0);
+    sprat(folder.path(), &["promote", "v1", "--quiet"]).exits(0);
     folder
-}
-
-fn sprat(folder: &Path, args: &[&str]) -> Run {
-    run(command(folder).args(args).args(["--json", "--quiet"]).env("NO_PROXY", "127.0.0.1"))
 }
 
 fn classify(server: &Server, text: &str) -> Value {
@@ -119,7 +115,7 @@ fn a_route_that_cannot_be_is_refused_before_anything_is_served() {
     lay(path);
     let refused = |privacy: &str, route: &str, code: &str| {
         settings(path, "http://127.0.0.1:9/v1", privacy, route);
-        let found = sprat(path, &["serve", "--listen", "127.0.0.1:0"]).exits(1).json();
+        let found = sprat(path, &["serve", "--listen", "127.0.0.1:0", "--json"]).exits(1).json();
         assert_eq!(found["error"]["code"], code, "{found}");
     };
     refused("on-premise", ROUTE, "SPRAT-ROUTE-SETTINGS");

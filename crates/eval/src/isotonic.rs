@@ -16,10 +16,8 @@ pub struct Weighted {
 /// A function that never falls: straight lines between its knots, level outside of them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Isotonic {
-    /// Where the knots are, rising.
-    x: Vec<f64>,
-    /// How high they are, never falling.
-    y: Vec<f64>,
+    /// Where the knots are, rising, and how high, never falling.
+    knots: Vec<(f64, f64)>,
 }
 
 /// Points that share a value of the fitted function.
@@ -76,33 +74,29 @@ impl Isotonic {
         }
         let mut fitted = Isotonic::default();
         for block in &blocks {
-            fitted.knot(block.first, block.mean());
+            fitted.knots.push((block.first, block.mean()));
             if block.last > block.first {
-                fitted.knot(block.last, block.mean());
+                fitted.knots.push((block.last, block.mean()));
             }
         }
         fitted
     }
 
-    fn knot(&mut self, x: f64, y: f64) {
-        self.x.push(x);
-        self.y.push(y);
-    }
-
     /// The function's value at `x`; NaN where `x` is NaN or nothing was fitted.
     pub fn at(&self, x: f64) -> f64 {
-        let (Some(lowest), Some(highest)) = (self.y.first(), self.y.last()) else {
+        let (Some(&(_, lowest)), Some(&(_, highest))) = (self.knots.first(), self.knots.last())
+        else {
             return f64::NAN;
         };
         if x.is_nan() {
             return f64::NAN;
         }
-        let after = self.x.partition_point(|knot| *knot <= x);
-        match (after.checked_sub(1), self.x.get(after)) {
-            (None, _) => *lowest,
-            (Some(_), None) => *highest,
-            (Some(before), Some(right)) => {
-                let (left, low, high) = (self.x[before], self.y[before], self.y[after]);
+        let after = self.knots.partition_point(|knot| knot.0 <= x);
+        match (after.checked_sub(1), self.knots.get(after)) {
+            (None, _) => lowest,
+            (Some(_), None) => highest,
+            (Some(before), Some(&(right, high))) => {
+                let (left, low) = self.knots[before];
                 low + (high - low) * (x - left) / (right - left)
             }
         }
@@ -110,7 +104,7 @@ impl Isotonic {
 
     /// The knots, `(x, y)`.
     pub fn knots(&self) -> impl Iterator<Item = (f64, f64)> + '_ {
-        self.x.iter().copied().zip(self.y.iter().copied())
+        self.knots.iter().copied()
     }
 }
 

@@ -7,9 +7,8 @@ use sprat_infer::Generator;
 use sprat_infer::remote::Remote;
 use sprat_route::{
     Breaker, Budget, Keep, Limit, Limits, Policy, Routed, Rules, Upstream, Upstreams,
-    WhenLargeFails,
 };
-use sprat_task::settings::{FailedLarge, Privacy, TaskKind};
+use sprat_task::settings::{Privacy, TaskKind};
 use sprat_task::{Clock, Error, Result};
 use std::sync::Arc;
 
@@ -73,10 +72,7 @@ impl Project {
         let policy = Policy {
             keep: Keep::Above(route.keep_above as f32),
             rules: Rules { personal: route.keep_personal },
-            when_large_fails: match route.when_large_fails {
-                FailedLarge::Small => WhenLargeFails::Small,
-                FailedLarge::Error => WhenLargeFails::Error,
-            },
+            when_large_fails: route.when_large_fails,
         };
         Ok(Arc::new(Routed::new(small, Arc::clone(large), policy)?))
     }

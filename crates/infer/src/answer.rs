@@ -89,6 +89,13 @@ pub struct Route {
     pub threshold: Option<f32>,
 }
 
+impl Route {
+    /// The side that answered, in the word of responses and traces.
+    pub fn side(&self) -> &'static str {
+        if self.large { "large" } else { "small" }
+    }
+}
+
 /// A piece of an output.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Delta {

@@ -26,5 +26,5 @@ pub use budget::{Budget, Limit, Limits, Spent};
 pub use fit::{Decision, FitOptions, Fitted, RouteFit, SCHEMA, Sealed, fit};
 pub use graded::{Failure, Graded};
 pub use private::{Private, Rules};
-pub use routed::{Keep, Policy, Routed, WhenLargeFails};
+pub use routed::{Keep, Policy, Routed};
 pub use upstreams::{Upstream, Upstreams};

@@ -10,18 +10,10 @@ use sprat_infer::{
     Answer, Constraint, Event, Generator, Load, Pending, Reply, Request, Route, codes as infer,
     reply,
 };
+use sprat_task::settings::WhenLargeFails;
 use sprat_task::{Error, Kind, Result};
 use std::sync::Arc;
 use tokio::runtime::{Builder, Runtime};
-
-/// What happens to a request for the large model when none answers, or the budget is used up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WhenLargeFails {
-    /// The small model's answer stands, and the response says so.
-    Small,
-    /// The request fails.
-    Error,
-}
 
 /// Which answers of the small model are kept, by its confidence from 0 to 1.
 #[derive(Clone, Debug, PartialEq)]
@@ -129,15 +121,13 @@ impl Generator for Routed {
         let small = self.small.submit(asked)?;
         let (reply, pending) = reply();
         if let Some(private) = private {
-            let name = self.small.name().to_owned();
-            runtime.spawn(pass(small, reply, private, name));
+            runtime.spawn(pass(small, reply, private, Arc::clone(&self.small)));
             return Ok(pending);
         }
         let cascade = Cascade {
+            small: Arc::clone(&self.small),
             large: Arc::clone(&self.large),
             policy: self.policy.clone(),
-            name: self.small.name().to_owned(),
-            labels: self.small.labels().to_vec(),
             request,
         };
         runtime.spawn(async move {
@@ -151,13 +141,13 @@ impl Generator for Routed {
 }
 
 /// The small model's events as they come: its request may not leave.
-async fn pass(mut small: Pending, reply: Reply, private: Private, name: String) {
-    while let Some(event) = small.next().await {
+async fn pass(mut pending: Pending, reply: Reply, private: Private, small: Arc<dyn Generator>) {
+    while let Some(event) = pending.next().await {
         let event = match event {
             Event::Done(mut answer) => {
                 answer.route = Some(Route {
                     large: false,
-                    model: name.clone(),
+                    model: small.name().to_owned(),
                     why: private.to_string(),
                     confidence: answer.confidence,
                     threshold: None,
@@ -173,10 +163,9 @@ async fn pass(mut small: Pending, reply: Reply, private: Private, name: String) 
 }
 
 struct Cascade {
+    small: Arc<dyn Generator>,
     large: Arc<Upstreams>,
     policy: Policy,
-    name: String,
-    labels: Vec<String>,
     request: Request,
 }
 
@@ -192,7 +181,7 @@ impl Cascade {
                 Some(sure) if self.policy.keep.keeps(sure) => {
                     return first.map(|mut answer| {
                         self.strip(&mut answer);
-                        answer.route = Some(self.small(confidence, "sure enough".into()));
+                        answer.route = Some(self.kept(confidence, "sure enough".into()));
                         answer
                     });
                 }
@@ -217,7 +206,7 @@ impl Cascade {
             (Ok(mut answer), WhenLargeFails::Small) if answer.invalid.is_none() => {
                 self.strip(&mut answer);
                 let why = format!("{doubt}, but {}", error.what());
-                answer.route = Some(self.small(confidence, why));
+                answer.route = Some(self.kept(confidence, why));
                 Ok(answer)
             }
             // The reason lies with the small model then; it is the one that was asked for.
@@ -230,8 +219,9 @@ impl Cascade {
     fn for_large(&self) -> Request {
         let mut request = self.request.clone();
         request.adapter = None;
-        if request.constraint.is_none() && !self.labels.is_empty() {
-            request.constraint = Some(Constraint::Labels(self.labels.clone()));
+        let labels = self.small.labels();
+        if request.constraint.is_none() && !labels.is_empty() {
+            request.constraint = Some(Constraint::Labels(labels.to_vec()));
         }
         request
     }
@@ -243,9 +233,9 @@ impl Cascade {
         }
     }
 
-    fn small(&self, confidence: Option<f32>, why: String) -> Route {
+    fn kept(&self, confidence: Option<f32>, why: String) -> Route {
         let threshold = self.policy.keep.threshold();
-        Route { large: false, model: self.name.clone(), why, confidence, threshold }
+        Route { large: false, model: self.small.name().to_owned(), why, confidence, threshold }
     }
 }
 

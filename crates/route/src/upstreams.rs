@@ -35,11 +35,6 @@ impl Upstreams {
         Ok(Upstreams { all, budget, clock })
     }
 
-    /// The large models' names, in their order.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.all.iter().map(|one| one.model.name())
-    }
-
     /// The answer of the first large model that gives one that satisfies the request, and that model's name.
     ///
     /// # Errors

@@ -70,7 +70,7 @@ pub(crate) async fn chat(
     let mut response = if stream {
         sse::stream(exchange, pending).await?
     } else {
-        exchange::respond(exchange.response(pending).await?)
+        exchange.response(pending).await?
     };
     if unread {
         // A tuned classifier has its instructions in its weights. Not silently:

@@ -4,11 +4,11 @@ use crate::codes;
 use crate::error::{ApiError, ApiResult};
 use crate::models::Served;
 use crate::state::{Admission, State, until};
-use crate::trace::{Trace, side};
+use crate::trace::Trace;
 use crate::wire::{Classified, ClassifyRequest, ClassifyResponse, Routed, Score, Usage};
 use axum::Json;
 use axum::extract::Extension;
-use sprat_infer::{Answer, Generator, Pending, Request};
+use sprat_infer::{Answer, Generator, Pending, Request, Route};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -160,7 +160,7 @@ fn leave_trace(state: &State, served: &Served, trace: Trace, answer: &Answer, ab
         confidence: answer.confidence,
         scores: answer.scores.clone(),
         abstained,
-        route: answer.route.as_ref().map(side),
+        route: answer.route.as_ref().map(Route::side),
         prompt_tokens: answer.prompt_tokens,
         completion_tokens: answer.completion_tokens,
         latency: answer.latency,

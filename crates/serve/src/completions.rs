@@ -94,7 +94,7 @@ pub(crate) async fn completions(
     if stream {
         return sse::stream(exchange, pending).await;
     }
-    Ok(exchange::respond(exchange.response(pending).await?))
+    exchange.response(pending).await
 }
 
 fn inputs(prompt: Prompt) -> Vec<Input> {

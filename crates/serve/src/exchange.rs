@@ -6,7 +6,7 @@ use crate::models::Served;
 use crate::schema::Plan;
 use crate::state::{Admission, State, until};
 use crate::tools;
-use crate::trace::{Trace, side};
+use crate::trace::Trace;
 use crate::wire::Routed;
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue};
@@ -104,8 +104,9 @@ impl Exchange {
         Ok(outgoing)
     }
 
-    /// Waits for all answers and puts them into one response.
-    pub(crate) async fn response(&self, pending: Vec<Pending>) -> ApiResult<Value> {
+    /// Waits for all answers and puts them into one response; where a route decided, a header says
+    /// which side answered.
+    pub(crate) async fn response(&self, pending: Vec<Pending>) -> ApiResult<Response> {
         let mut choices = Vec::with_capacity(pending.len());
         let mut used = Used::default();
         for (index, pending) in pending.into_iter().enumerate() {
@@ -117,11 +118,16 @@ impl Exchange {
             used.add(&answer);
             self.answered(answer, outgoing.text);
         }
-        let mut response = self.head(false);
-        response["choices"] = choices.into();
-        response["usage"] = used.usage();
+        let mut body = self.head(false);
+        body["choices"] = choices.into();
+        body["usage"] = used.usage();
         if let Some(sprat) = used.sprat() {
-            response["sprat"] = sprat;
+            body["sprat"] = sprat;
+        }
+        let mut response = Json(body).into_response();
+        if let Some(route) = &used.route {
+            let side = HeaderValue::from_static(route.side());
+            response.headers_mut().insert(HeaderName::from_static("x-sprat-route"), side);
         }
         Ok(response)
     }
@@ -186,7 +192,7 @@ impl Exchange {
         self.state.traces.record(Trace {
             status: 200,
             output,
-            route: answer.route.as_ref().map(side),
+            route: answer.route.as_ref().map(Route::side),
             label: answer.label,
             confidence: answer.confidence,
             scores: answer.scores,
@@ -236,17 +242,6 @@ pub(crate) async fn submit(
             ApiError::plain(&sprat_infer::codes::PANIC, what)
         })?;
     Ok(submitted?)
-}
-
-/// A whole response; where a route decided, a header says which side answered.
-pub(crate) fn respond(body: Value) -> Response {
-    let by = body.pointer("/sprat/route/by").and_then(Value::as_str);
-    let header = by.and_then(|by| HeaderValue::from_str(by).ok());
-    let mut response = Json(body).into_response();
-    if let Some(by) = header {
-        response.headers_mut().insert(HeaderName::from_static("x-sprat-route"), by);
-    }
-    response
 }
 
 /// What the answers of a request took together.

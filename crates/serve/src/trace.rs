@@ -35,7 +35,7 @@ pub struct Trace {
     /// Whether the confidence was under the threshold.
     pub abstained: bool,
     /// Which side of a route answered: `small` or `large`.
-    pub route: Option<String>,
+    pub route: Option<&'static str>,
     /// Tokens read.
     pub prompt_tokens: usize,
     /// Tokens written.
@@ -48,11 +48,6 @@ pub struct Trace {
     pub status: u16,
     /// The code of the error, if it failed.
     pub error: Option<&'static str>,
-}
-
-/// The side of a route that answered, in a trace's word.
-pub(crate) fn side(route: &sprat_infer::Route) -> String {
-    if route.large { "large" } else { "small" }.to_owned()
 }
 
 /// Takes traces. It is called on the path of the request and must not block: queue and return.
@@ -93,7 +88,7 @@ impl TraceSink for Recorder {
                 prompt_tokens: trace.prompt_tokens as u64,
                 completion_tokens: trace.completion_tokens as u64,
                 status: trace.status,
-                route: trace.route,
+                route: trace.route.map(str::to_owned),
             },
         );
     }

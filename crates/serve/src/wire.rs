@@ -65,7 +65,7 @@ pub(crate) struct Routed {
 impl From<&sprat_infer::Route> for Routed {
     fn from(route: &sprat_infer::Route) -> Self {
         Routed {
-            by: if route.large { "large" } else { "small" },
+            by: route.side(),
             model: route.model.clone(),
             why: route.why.clone(),
             confidence: route.confidence,

@@ -8,8 +8,8 @@ mod units;
 pub use read::{INVALID, UNKNOWN_KEY, UNREADABLE};
 pub use section::Field;
 pub use sections::{
-    Candidate, ClassWeights, Cost, Data, Decay, FailedLarge, Judge, Method, Needs, Precision,
-    Privacy, Release, Route, Serve, Shrink, Task, TaskKind, TraceText, TrainingMemory, Tune,
+    Candidate, ClassWeights, Cost, Data, Decay, Judge, Method, Needs, Precision, Privacy, Release,
+    Route, Serve, Shrink, Task, TaskKind, TraceText, TrainingMemory, Tune, WhenLargeFails,
 };
 pub use units::Span;
 

@@ -82,11 +82,11 @@ pub enum TrainingMemory {
     High,
 }
 
-/// What happens to a request when no large model answers.
+/// What happens to a request for the large model when none answers, or the budget is used up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum FailedLarge {
-    /// The small model's answer stands.
+pub enum WhenLargeFails {
+    /// The small model's answer stands, and the response says so.
     Small,
     /// The request fails.
     Error,
@@ -235,7 +235,7 @@ section! {
         keep_personal: bool = true,
         /// `small`: when no large model answers, or the budget is used up, the small model's answer
         /// stands; `error`: the request fails.
-        when_large_fails: FailedLarge = FailedLarge::Small,
+        when_large_fails: WhenLargeFails = WhenLargeFails::Small,
         /// What large models may cost in an hour of the clock, in US dollars.
         usd_per_hour: Option<f64> = None,
         /// What large models may cost in a day (UTC), in US dollars.
