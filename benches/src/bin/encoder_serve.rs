@@ -95,7 +95,7 @@ impl TextClassifier for Prototypes {
             .map(|(row, text)| {
                 let mut probabilities = logits.row(row).to_vec();
                 softmax(&mut probabilities);
-                Scored { probabilities, tokens: text.ids.len(), cut: text.cut }
+                Scored { probabilities, tokens: text.ids.len(), cut: text.cut, embedding: None }
             })
             .collect())
     }

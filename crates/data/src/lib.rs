@@ -22,6 +22,7 @@ mod seal;
 mod split;
 mod text;
 mod version;
+mod write_parquet;
 
 pub use check::{
     AnswerRule, Check, CheckOptions, Finding, Findings, FromModel, Length, LengthLimit, Look,
@@ -40,3 +41,4 @@ pub use seal::{Opening, Seal};
 pub use split::{Given, Split, SplitOptions, split};
 pub use text::normalized;
 pub use version::{read_rows, write_rows};
+pub use write_parquet::{Cells, write_parquet};

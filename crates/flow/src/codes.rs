@@ -218,8 +218,73 @@ pub static REFERENCE: Code = Code {
     remedy: "Name a release (task, task@alias, task@v3), a tuned model's folder, or a hosted candidate of sprat.toml.",
 };
 
+/// There is nothing to watch.
+pub static WATCH_NOTHING: Code = Code {
+    id: "SPRAT-WATCH-NOTHING",
+    kind: Kind::Failed,
+    summary: "There is no promoted version and no trace: nothing to watch yet.",
+    remedy: "Promote a version (`sprat up` does) and send requests to `sprat serve`.",
+};
+
+/// An alarm stands.
+pub static WATCH_ALARM: Code = Code {
+    id: "SPRAT-WATCH-ALARM",
+    kind: Kind::Refused,
+    summary: "The watch has an alarm that nobody has acknowledged.",
+    remedy: "Look at `sprat watch log`; `sprat watch acknowledge` takes note of it, `--relearn` takes \
+             the requests from now on as the new normal.",
+};
+
+/// Too few requests to calibrate on.
+pub static WATCH_FEW: Code = Code {
+    id: "SPRAT-WATCH-FEW",
+    kind: Kind::Failed,
+    summary: "There are too few clean requests or labelled rows for what was asked.",
+    remedy: "Serve more requests first, name labelled rows with --data, or lower `watch.history`.",
+};
+
+/// A file of feedback has bad lines.
+pub static FEEDBACK_LINES: Code = Code {
+    id: "SPRAT-WATCH-FEEDBACK-LINES",
+    kind: Kind::Failed,
+    summary: "Some lines of a feedback file could not be kept; the others were.",
+    remedy: "Correct the lines that the output names and read the file again: what was kept is kept \
+             once.",
+};
+
+/// Traces hold no texts.
+pub static NO_TEXTS: Code = Code {
+    id: "SPRAT-WATCH-NO-TEXTS",
+    kind: Kind::Failed,
+    summary: "The traces hold no texts that could be labelled or learned from.",
+    remedy: "Set `trace_text = \"keep\"` under [serve]; requests from then on can be used.",
+};
+
+/// The next version is no improvement.
+pub static NOT_BETTER: Code = Code {
+    id: "SPRAT-IMPROVE-NOT-BETTER",
+    kind: Kind::Refused,
+    summary: "The version made from traces is not better than production on labelled traces.",
+    remedy: "Label more requests (`sprat label`), above all those that production gets wrong.",
+};
+
+/// An action failed.
+pub static WATCH_ACTION: Code = Code {
+    id: "SPRAT-WATCH-ACTION",
+    kind: Kind::Failed,
+    summary: "What should have followed an alarm did not work.",
+    remedy: "Follow the reason given; the alarm stands, and its evidence is in `sprat watch log`.",
+};
+
 /// All error codes of this crate.
 pub static ALL: &[&Code] = &[
+    &WATCH_NOTHING,
+    &WATCH_ALARM,
+    &WATCH_FEW,
+    &WATCH_ACTION,
+    &NOT_BETTER,
+    &FEEDBACK_LINES,
+    &NO_TEXTS,
     &EXISTS,
     &COLUMN,
     &WRITE,

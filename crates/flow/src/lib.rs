@@ -31,6 +31,7 @@ mod step;
 mod tune;
 mod up;
 mod versions;
+pub mod watch;
 mod writer;
 
 pub use adapters::AdapterRef;

@@ -206,7 +206,12 @@ mod tests {
         fn classify(&self, texts: &[&str]) -> Result<Vec<Scored>> {
             let score = |text: &&str| {
                 let long = if text.len() > 5 { 0.9 } else { 0.2 };
-                Scored { probabilities: vec![long, 1.0 - long], tokens: text.len(), cut: 0 }
+                Scored {
+                    probabilities: vec![long, 1.0 - long],
+                    tokens: text.len(),
+                    cut: 0,
+                    embedding: None,
+                }
             };
             Ok(texts.iter().map(score).collect())
         }

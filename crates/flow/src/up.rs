@@ -294,7 +294,7 @@ pub(crate) fn data_line(prepared: &Prepared) -> String {
     format!("{answers}; {train} + {validation} + {test} rows, {} to train on", record.train_rows)
 }
 
-fn tune_line(tuned: &Stepped<TuneRecord>) -> String {
+pub(crate) fn tune_line(tuned: &Stepped<TuneRecord>) -> String {
     let outcome = &tuned.value.outcome;
     format!(
         "validation accuracy {} in {} steps",
@@ -303,7 +303,7 @@ fn tune_line(tuned: &Stepped<TuneRecord>) -> String {
     )
 }
 
-fn shrink_line(shrunk: &Stepped<ShrinkRecord>) -> String {
+pub(crate) fn shrink_line(shrunk: &Stepped<ShrinkRecord>) -> String {
     match shrunk.winner() {
         Some(winner) => format!(
             "{} passes: task loss {}, {} of {}",

@@ -70,6 +70,8 @@ pub struct Answer {
     pub timing: Timing,
     /// What it cost in US dollars, where prices are known.
     pub usd: Option<f64>,
+    /// The embedding of the input, `[hidden]`, where the model hands it out.
+    pub embedding: Option<Vec<f32>>,
     /// Which model of a route answered, and why, where there was a choice.
     pub route: Option<Route>,
 }

@@ -4,6 +4,7 @@ use crate::embedder::{Embedding, TextEmbedder};
 use crate::engine::{Scored, TextClassifier};
 use sprat_model::{Classifier, Encoder};
 use sprat_task::Result;
+use std::sync::Arc;
 
 impl TextClassifier for Classifier {
     fn labels(&self) -> &[String] {
@@ -21,6 +22,36 @@ impl TextClassifier for Classifier {
                 probabilities: prediction.probabilities,
                 tokens: prediction.tokens,
                 cut: prediction.cut,
+                embedding: None,
+            })
+            .collect())
+    }
+}
+
+/// A classifier that hands out the embedding of each text with its answer. It is the one that the
+/// answer was computed from: nothing is computed twice.
+pub struct WithEmbeddings(pub Arc<Classifier>);
+
+impl TextClassifier for WithEmbeddings {
+    fn labels(&self) -> &[String] {
+        self.0.labels()
+    }
+
+    fn max_tokens(&self) -> usize {
+        TextClassifier::max_tokens(self.0.as_ref())
+    }
+
+    fn classify(&self, texts: &[&str]) -> Result<Vec<Scored>> {
+        let tokens = self.0.encoder().tokenizer().encode_all(texts)?;
+        let embeddings = self.0.encoder().embed_tokens(&tokens);
+        let predictions = self.0.predict_embedded(&embeddings, &tokens).into_iter();
+        Ok(predictions
+            .enumerate()
+            .map(|(row, prediction)| Scored {
+                probabilities: prediction.probabilities,
+                tokens: prediction.tokens,
+                cut: prediction.cut,
+                embedding: Some(embeddings.row(row).to_vec()),
             })
             .collect())
     }
@@ -69,7 +100,6 @@ mod tests {
     use super::*;
     use crate::{Embedder, EncoderEmbedder, Limits};
     use sprat_model::Format;
-    use std::sync::Arc;
 
     #[test]
     fn a_batch_of_vectors_has_the_same_bits_as_one_by_one() {

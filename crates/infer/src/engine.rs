@@ -17,6 +17,8 @@ pub struct Scored {
     pub tokens: usize,
     /// Tokens of the text that did not fit and were not read.
     pub cut: usize,
+    /// The embedding of the text, `[hidden]`, where the model hands it out.
+    pub embedding: Option<Vec<f32>>,
 }
 
 /// A model that gives every text a probability per label.
@@ -206,6 +208,7 @@ fn answer(
         scores: labels.iter().cloned().zip(scored.probabilities).collect(),
         prompt_tokens: scored.tokens,
         cut_tokens: scored.cut,
+        embedding: scored.embedding,
         latency: measured.queued + measured.computed,
         timing: Timing {
             queued: measured.queued,

@@ -24,6 +24,7 @@ pub use answer::{Answer, Delta, Event, Finish, Pending, Reply, Route, Timing, re
 pub use batcher::Limits;
 pub use decoder::{Behaviour, DecoderEngine, DecoderLimits, DecoderModel};
 pub use embedder::{Embedder, Embedding, EncoderEmbedder, PendingEmbedding, TextEmbedder};
+pub use encoder::WithEmbeddings;
 pub use engine::{EncoderEngine, Scored, TextClassifier};
 pub use generator::{Generator, Load};
 pub use remote::Remote;

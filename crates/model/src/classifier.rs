@@ -107,7 +107,12 @@ impl Classifier {
 
     /// [`Classifier::predict`] for texts that are already tokenized.
     pub fn predict_tokens(&self, texts: &[Tokens]) -> Vec<Prediction> {
-        let logits = self.head.forward(&self.encoder.embed_tokens(texts));
+        self.predict_embedded(&self.encoder.embed_tokens(texts), texts)
+    }
+
+    /// [`Classifier::predict_tokens`] for texts whose embeddings, `[texts, hidden]`, are there.
+    pub fn predict_embedded(&self, embeddings: &Mat, texts: &[Tokens]) -> Vec<Prediction> {
+        let logits = self.head.forward(embeddings);
         let temperature = self.manifest.temperature;
         let rows = logits.data.chunks_exact(self.manifest.labels.len());
         rows.zip(texts)

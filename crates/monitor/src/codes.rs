@@ -27,5 +27,40 @@ pub static EXPORT: Code = Code {
     remedy: "Check that the place is writable and that its disk has room.",
 };
 
+/// Feedback on a request that left no trace.
+pub static TRACE: Code = Code {
+    id: "SPRAT-MONITOR-TRACE",
+    kind: Kind::NotFound,
+    summary: "There is no trace of the request that feedback is about.",
+    remedy: "Send the id of the response's `x-request-id` header, and the `index` of the input; \
+             traces are kept as long as `serve.trace_retention` says.",
+};
+
+/// Feedback that cannot be kept.
+pub static FEEDBACK: Code = Code {
+    id: "SPRAT-MONITOR-FEEDBACK",
+    kind: Kind::Usage,
+    summary: "Feedback is too long, empty, or contradicts itself.",
+    remedy: "Correct the field that the message names.",
+};
+
+/// The state of a watch cannot be read.
+pub static STATE: Code = Code {
+    id: "SPRAT-MONITOR-STATE",
+    kind: Kind::Failed,
+    summary: "The state of the watch can't be read, or was written by a newer version of Sprat.",
+    remedy: "Use the newer version, or move the file away: the watch then learns anew from the \
+             traces that are kept.",
+};
+
+/// The state of a watch cannot be written.
+pub static SAVE: Code = Code {
+    id: "SPRAT-MONITOR-SAVE",
+    kind: Kind::Failed,
+    summary: "The state of the watch can't be written.",
+    remedy: "Check the permissions of the state folder and the space on its disk; the watch goes on \
+             from where it was last written.",
+};
+
 /// Every code of this crate, for the generated reference.
-pub static ALL: &[&Code] = &[&KEY, &WRITER, &EXPORT];
+pub static ALL: &[&Code] = &[&KEY, &WRITER, &EXPORT, &TRACE, &FEEDBACK, &STATE, &SAVE];

@@ -10,6 +10,7 @@
 
 pub mod codes;
 pub mod drift;
+mod feedback;
 mod key;
 mod log;
 mod observation;
@@ -17,13 +18,20 @@ mod policy;
 pub mod quality;
 mod recorder;
 pub mod sequential;
+mod sketch;
+mod state;
 mod watch;
 mod writer;
 
+pub use feedback::{ANONYMOUS, FeedbackLog, Said, Verdict, gold_label};
 pub use key::HashKey;
 pub use log::TraceLog;
 pub use observation::Observation;
 pub use policy::TextPolicy;
 pub use recorder::{Observed, Options, Recorder, Retention, Stats};
-pub use sprat_store::{TraceFilter, TraceRow};
+pub use sketch::{Sketcher, unsketch};
+pub use sprat_store::{FeedbackRow, TraceFilter, TraceRow};
+pub use state::{
+    Accuracy, Act, Alarm, Outcome, Phase, Setup, TestState, Verdict as TestVerdict, WatchState,
+};
 pub use watch::{DriftAlarm, Standing, Watch, WatchOptions};

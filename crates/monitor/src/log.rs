@@ -64,6 +64,69 @@ impl TraceLog {
         Ok(seen)
     }
 
+    /// The newest row.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn newest(&self) -> Result<Option<TraceRow>> {
+        self.0.newest()
+    }
+
+    /// The row at a position.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn at(&self, position: u64) -> Result<Option<TraceRow>> {
+        let after = position.saturating_sub(1);
+        let filter = TraceFilter { after, limit: Some(1), ..TraceFilter::default() };
+        let found = self.read(&filter)?.pop();
+        Ok(found.filter(|(at, _)| *at == position).map(|(_, row)| row))
+    }
+
+    /// [`TraceLog::each`] with positions.
+    ///
+    /// # Errors
+    /// The store's, or the visitor's.
+    pub fn each_at(
+        &self,
+        filter: &TraceFilter,
+        mut visit: impl FnMut(u64, TraceRow) -> Result<()>,
+    ) -> Result<()> {
+        let mut filter = TraceFilter { limit: Some(PAGE), ..filter.clone() };
+        loop {
+            let page = self.read(&filter)?;
+            let Some((end, _)) = page.last() else { return Ok(()) };
+            filter.after = *end;
+            for (position, row) in page {
+                visit(position, row)?;
+            }
+        }
+    }
+
+    /// [`TraceLog::each`] up to and with a position.
+    ///
+    /// # Errors
+    /// The store's, or the visitor's.
+    pub fn each_until(
+        &self,
+        filter: &TraceFilter,
+        last: u64,
+        mut visit: impl FnMut(TraceRow) -> Result<()>,
+    ) -> Result<()> {
+        let mut filter = TraceFilter { limit: Some(PAGE), ..filter.clone() };
+        loop {
+            let page = self.read(&filter)?;
+            let Some((end, _)) = page.last() else { return Ok(()) };
+            filter.after = *end;
+            for (position, row) in page {
+                if position > last {
+                    return Ok(());
+                }
+                visit(row)?;
+            }
+        }
+    }
+
     /// Writes the rows that match as JSON Lines; says how many.
     ///
     /// # Errors

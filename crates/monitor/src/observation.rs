@@ -27,21 +27,27 @@ pub struct Observation<'a> {
 }
 
 impl<'a> Observation<'a> {
-    /// What a trace still says of its request. The cost is the number of tokens, which every
-    /// trace has.
-    pub fn of(row: &'a TraceRow) -> Self {
+    /// What a trace still says of its request; `embedding` is its sketch, read. Of a request that
+    /// was not answered nothing but its input and that is seen. What an answer cost is money where
+    /// prices are known, else tokens.
+    pub fn of(row: &'a TraceRow, embedding: Option<&'a [f32]>) -> Self {
         let known = |tokens: u64| (tokens > 0).then_some(tokens as f64);
         let answered = row.status == 0 || (200..300).contains(&row.status);
+        let input = Observation { embedding, text: row.text.as_deref(), ..Observation::default() };
+        // Rows of before the column say it by their status.
+        let valid = row.valid.or((answered || row.status >= 500).then_some(answered));
+        if !answered {
+            return Observation { valid, ..input };
+        }
         Observation {
-            embedding: None,
-            text: row.text.as_deref(),
             length: known(row.prompt_tokens),
             label: row.label.as_deref(),
             confidence: row.confidence,
-            valid: Some(answered),
-            refused: (answered && row.confidence.is_some()).then_some(row.label.is_none()),
+            valid,
+            refused: row.confidence.is_some().then_some(row.label.is_none()),
             latency_ms: Some(row.latency_ms).filter(|ms| ms.is_finite()),
-            cost: known(row.prompt_tokens + row.completion_tokens),
+            cost: row.usd.or_else(|| known(row.prompt_tokens + row.completion_tokens)),
+            ..input
         }
     }
 }

@@ -39,6 +39,14 @@ pub struct Observed {
     pub status: u16,
     /// Which model of a route answered, if there is a route.
     pub route: Option<String>,
+    /// What the answer cost, in US dollars, where prices are known.
+    pub usd: Option<f64>,
+    /// Whether the answer was of the right form; none where there was no answer to judge.
+    pub valid: Option<bool>,
+    /// What a model that writes wrote; kept only where texts are.
+    pub output: String,
+    /// The embedding of the input, of which a sketch is kept where sketches are wanted.
+    pub embedding: Option<Vec<f32>>,
 }
 
 /// How long traces are kept. Without either limit: for ever.
@@ -55,6 +63,8 @@ pub struct Retention {
 pub struct Options {
     /// What is kept of the inputs.
     pub text: TextPolicy,
+    /// Whether sketches of embeddings are kept.
+    pub sketch: bool,
     /// How many of the best scores are kept.
     pub scores: usize,
     /// How many requests may wait to be written; more are dropped and counted.
@@ -73,6 +83,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             text: TextPolicy::Keep,
+            sketch: true,
             scores: 5,
             queue: 10_000,
             batch: 500,

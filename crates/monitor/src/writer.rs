@@ -1,7 +1,8 @@
 //! The thread that writes traces in batches.
 
 use crate::recorder::{Counters, horizon};
-use crate::{Observed, Options, TraceRow};
+use crate::sketch::Sketcher;
+use crate::{Observed, Options, TextPolicy, TraceRow};
 use sprat_store::Traces;
 use sprat_task::{Clock, Error, Result, Timestamp};
 use std::sync::atomic::Ordering;
@@ -27,6 +28,7 @@ pub(crate) struct Writer {
     counters: Arc<Counters>,
     /// Taken from the queue, not written yet; at most one batch.
     pending: Vec<TraceRow>,
+    sketcher: Sketcher,
 }
 
 impl Writer {
@@ -36,7 +38,8 @@ impl Writer {
         clock: Arc<dyn Clock>,
         counters: Arc<Counters>,
     ) -> Writer {
-        Writer { traces, options, clock, counters, pending: Vec::new() }
+        let (pending, sketcher) = (Vec::new(), Sketcher::default());
+        Writer { traces, options, clock, counters, pending, sketcher }
     }
 
     /// Runs until the queue's other end is dropped, and writes what is left.
@@ -93,6 +96,10 @@ impl Writer {
     }
 
     fn take(&mut self, at: Timestamp, observed: Observed) {
+        let keeps = self.options.text == TextPolicy::Keep;
+        let output = (keeps && !observed.output.is_empty()).then_some(observed.output);
+        let wanted = observed.embedding.filter(|_| self.options.sketch);
+        let sketch = wanted.and_then(|embedding| self.sketcher.sketch(&embedding));
         let (text, text_hash) = self.options.text.apply(observed.text);
         let mut scores: Vec<(String, f64)> = observed
             .scores
@@ -117,6 +124,10 @@ impl Writer {
             completion_tokens: observed.completion_tokens,
             status: observed.status,
             route: observed.route,
+            usd: observed.usd.filter(|usd| usd.is_finite()),
+            valid: observed.valid,
+            output,
+            sketch,
         });
     }
 

@@ -161,6 +161,8 @@ fn leave_trace(state: &State, served: &Served, trace: Trace, answer: &Answer, ab
         scores: answer.scores.clone(),
         abstained,
         route: answer.route.as_ref().map(Route::side),
+        usd: answer.usd,
+        embedding: answer.embedding.clone(),
         prompt_tokens: answer.prompt_tokens,
         completion_tokens: answer.completion_tokens,
         latency: answer.latency,

@@ -1,7 +1,9 @@
 //! The settings of the server.
 
 use crate::keys::Keys;
+use crate::watching::Watcher;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The settings of the server.
@@ -31,6 +33,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// Whether SIGTERM and Ctrl-C stop the server.
     pub handle_signals: bool,
+    /// What keeps feedback and watches; without one these addresses answer 404.
+    pub watcher: Option<Arc<dyn Watcher>>,
 }
 
 impl Default for Config {
@@ -48,6 +52,7 @@ impl Default for Config {
             header_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(30),
             handle_signals: true,
+            watcher: None,
         }
     }
 }

@@ -193,6 +193,8 @@ impl Exchange {
             status: 200,
             output,
             route: answer.route.as_ref().map(Route::side),
+            usd: answer.usd,
+            embedding: answer.embedding,
             label: answer.label,
             confidence: answer.confidence,
             scores: answer.scores,

@@ -26,6 +26,7 @@ mod sse;
 mod state;
 mod tools;
 mod trace;
+mod watching;
 mod wire;
 
 pub use config::Config;
@@ -34,6 +35,7 @@ pub use follow::{Source, follow};
 pub use models::{Models, Served, Table, unambiguous};
 pub use server::run;
 pub use trace::{NoTraces, Trace, TraceSink};
+pub use watching::{Gauge, Watcher};
 
 /// Parses a body as each of the endpoints does, for fuzzing: it must not panic.
 #[doc(hidden)]
@@ -41,4 +43,5 @@ pub fn parse_bodies(bytes: &[u8]) {
     let _ = body::parse::<wire::ChatRequest>(bytes).map_err(|error| error.body());
     let _ = body::parse::<wire::ClassifyRequest>(bytes).map_err(|error| error.body());
     let _ = body::parse::<wire::EmbeddingsRequest>(bytes).map_err(|error| error.body());
+    let _ = body::parse::<watching::FeedbackRequest>(bytes).map_err(|error| error.body());
 }

@@ -113,6 +113,18 @@ impl Meter {
         self.recorder.register_gauge(&key, &METADATA).set(waiting as f64);
     }
 
+    /// A figure of the watch.
+    pub(crate) fn watched(&self, gauge: crate::watching::Gauge) {
+        let label = gauge.label.map(|(name, value)| Label::new(name, value));
+        let labels: Vec<Label> = label.into_iter().collect();
+        let key = Key::from_parts(gauge.name, labels);
+        if gauge.name.ends_with("_total") {
+            self.recorder.register_counter(&key, &METADATA).absolute(gauge.value as u64);
+        } else {
+            self.recorder.register_gauge(&key, &METADATA).set(gauge.value);
+        }
+    }
+
     /// A model answered.
     pub(crate) fn answer(&self, model: &str, version: &str, answer: &Answer, abstained: bool) {
         let model = Label::new("model", model.to_owned());

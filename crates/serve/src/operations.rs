@@ -94,6 +94,9 @@ pub(crate) async fn metrics(Shared(state): Shared<Arc<State>>) -> Response {
             + served.embedder.as_ref().map_or(0, |model| model.load().waiting);
         state.meter.waiting(&served.id, waiting);
     }
+    if let Some(watcher) = &state.config.watcher {
+        watcher.gauges().into_iter().for_each(|gauge| state.meter.watched(gauge));
+    }
     let format = "text/plain; version=0.0.4; charset=utf-8";
     ([(header::CONTENT_TYPE, format)], state.meter.render()).into_response()
 }
@@ -113,7 +116,7 @@ pub(crate) async fn index(Shared(state): Shared<Arc<State>>) -> Response {
         "models": models,
         "api": "/openapi.json",
         "endpoints": ["/v1/models", "/v1/classify", "/v1/chat/completions", "/v1/embeddings",
-                      "/healthz", "/readyz", "/metrics"],
+                      "/v1/feedback", "/v1/labels", "/v1/watch", "/healthz", "/readyz", "/metrics"],
     }))
     .into_response()
 }

@@ -7,7 +7,7 @@ use crate::meter::Meter;
 use crate::models::Models;
 use crate::state::State;
 use crate::trace::TraceSink;
-use crate::{chat, classify, completions, embeddings, operations};
+use crate::{chat, classify, completions, embeddings, operations, watching};
 use axum::Router;
 use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
@@ -108,10 +108,13 @@ fn router(state: Arc<State>) -> Router {
         .route("/v1/completions", post(completions::completions))
         .route("/v1/classify", post(classify::classify))
         .route("/v1/embeddings", post(embeddings::embeddings))
+        .route("/v1/feedback", post(watching::feedback))
         .route_layer(gates(|state, request, next| Box::pin(gate::admit(state, request, next))));
     let mut looking = Router::new()
         .route("/v1/models", get(operations::models))
-        .route("/v1/models/{model}", get(operations::model));
+        .route("/v1/models/{model}", get(operations::model))
+        .route("/v1/watch", get(watching::watch))
+        .route("/v1/labels", get(watching::labels));
     let mut open = Router::new()
         .route("/", get(operations::index))
         .route("/healthz", get(operations::healthz))

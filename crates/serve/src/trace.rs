@@ -36,6 +36,10 @@ pub struct Trace {
     pub abstained: bool,
     /// Which side of a route answered: `small` or `large`.
     pub route: Option<&'static str>,
+    /// What it cost, in US dollars, where prices are known.
+    pub usd: Option<f64>,
+    /// The embedding of the input, where the model hands it out.
+    pub embedding: Option<Vec<f32>>,
     /// Tokens read.
     pub prompt_tokens: usize,
     /// Tokens written.
@@ -73,7 +77,14 @@ impl TraceSink for Recorder {
             format!("{}-{}", trace.request, trace.index)
         };
         // Abstentions have no label; their best score is in the scores.
+        let writes = trace.label.is_none() && trace.scores.is_empty();
         let label = trace.label.filter(|_| !trace.abstained);
+        // Refused and overloaded requests say nothing about the model.
+        let valid = match trace.status {
+            200..300 => Some(true),
+            0 | 300..500 | 503 => None,
+            _ => Some(false),
+        };
         let _ = Recorder::record(
             self,
             Observed {
@@ -89,6 +100,10 @@ impl TraceSink for Recorder {
                 completion_tokens: trace.completion_tokens as u64,
                 status: trace.status,
                 route: trace.route.map(str::to_owned),
+                usd: trace.usd,
+                valid,
+                output: if writes { trace.output } else { String::new() },
+                embedding: trace.embedding,
             },
         );
     }

@@ -227,6 +227,11 @@ fn garbage_instead_of_http_is_a_4xx_and_the_server_lives() {
 fn unknown_addresses_and_methods_have_the_same_shape() {
     let server = Server::start();
     server.get("/v2/classify").refused(404, "SPRAT-SERVE-ADDRESS", None);
+    for address in ["/v1/watch", "/v1/labels"] {
+        server.get(address).refused(404, "SPRAT-SERVE-ADDRESS", None);
+    }
+    let said = serde_json::json!({ "id": "req-1", "verdict": "right" });
+    server.post("/v1/feedback", &said).refused(404, "SPRAT-SERVE-ADDRESS", None);
     server.get("/v1/classify").refused(405, "SPRAT-SERVE-ADDRESS", None);
     server.send("BREW", "/v1/models", &[], b"").refused(405, "SPRAT-SERVE-ADDRESS", None);
 }

@@ -23,4 +23,4 @@ pub use rows::{
     Added, AliasRow, Aliases, EventRow, Journal, MoveRow, NewAliasMove, NewOpening, NewVersion,
     OpeningRow, Rows, StepRow, Steps, VersionRow, Versions,
 };
-pub use traces::{TraceFilter, TraceRow, Traces};
+pub use traces::{Feedback, FeedbackRow, NewFeedback, TraceFilter, TraceRow, Traces};

@@ -34,6 +34,55 @@ pub struct TraceRow {
     pub status: u16,
     /// Which model of a route answered, if there is a route.
     pub route: Option<String>,
+    /// What the answer cost, in US dollars, where prices are known.
+    #[serde(default)]
+    pub usd: Option<f64>,
+    /// Whether the answer was of the right form; none where there was no answer to judge.
+    #[serde(default)]
+    pub valid: Option<bool>,
+    /// What was written, where the policy keeps texts and the model writes.
+    #[serde(default)]
+    pub output: Option<String>,
+    /// The embedding of the input in few bytes, in the form of the crate above. Not written out
+    /// with the other columns.
+    #[serde(skip)]
+    pub sketch: Option<Vec<u8>>,
+}
+
+/// What somebody said about an answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeedbackRow {
+    /// The how-manieth change of feedback it is; grows.
+    pub position: u64,
+    /// The position of the trace.
+    pub trace: u64,
+    /// Who said it.
+    pub author: String,
+    /// Whether the answer was right.
+    pub good: bool,
+    /// The right label, where it is known.
+    pub label: Option<String>,
+    /// The right answer of a model that writes, where it is known.
+    pub output: Option<String>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Feedback that is to be kept.
+#[derive(Clone, Copy, Debug)]
+pub struct NewFeedback<'a> {
+    /// The position of the trace.
+    pub trace: u64,
+    /// Who says it.
+    pub author: &'a str,
+    /// Whether the answer was right.
+    pub good: bool,
+    /// The right label.
+    pub label: Option<&'a str>,
+    /// The right answer.
+    pub output: Option<&'a str>,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// Which traces to read.
@@ -68,13 +117,20 @@ pub trait Traces: Send + Sync {
     fn count(&self, filter: &TraceFilter) -> Result<u64>;
 
     /// The rows that match with their positions, in the order in which they were added.
-    /// Positions grow and are never used twice while any later row exists.
+    /// Positions grow and are never used twice.
     ///
     /// # Errors
     /// The backend's.
     fn read(&self, filter: &TraceFilter) -> Result<Vec<(u64, TraceRow)>>;
 
-    /// Removes rows older than `before`, and the oldest ones beyond `keep` rows; says how many.
+    /// The row that was added last.
+    ///
+    /// # Errors
+    /// The backend's.
+    fn newest(&self) -> Result<Option<TraceRow>>;
+
+    /// Removes rows older than `before`, and the oldest ones beyond `keep` rows, with the feedback
+    /// on them; says how many rows.
     ///
     /// # Errors
     /// The backend's.
@@ -85,4 +141,26 @@ pub trait Traces: Send + Sync {
     /// # Errors
     /// The backend's.
     fn check(&self) -> Result<Vec<String>>;
+}
+
+/// Keeps what people say about answers.
+pub trait Feedback: Send + Sync {
+    /// The newest trace with an identifier, and its position.
+    ///
+    /// # Errors
+    /// The backend's.
+    fn find(&self, id: &str) -> Result<Option<(u64, TraceRow)>>;
+
+    /// Keeps feedback; what the same author said before about the same trace is replaced. `None`
+    /// when the trace is gone, `Some(false)` when exactly this had been said already.
+    ///
+    /// # Errors
+    /// The backend's.
+    fn give(&self, new: &NewFeedback<'_>) -> Result<Option<bool>>;
+
+    /// Feedback after a position with the traces it is about, oldest first, `limit` at most.
+    ///
+    /// # Errors
+    /// The backend's.
+    fn given(&self, after: u64, limit: u64) -> Result<Vec<(FeedbackRow, TraceRow)>>;
 }

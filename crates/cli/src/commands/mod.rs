@@ -2,8 +2,10 @@
 
 mod data;
 mod keys;
+mod label;
 mod predict;
 mod serve;
+mod watch;
 
 use crate::args::{CONFIG, Cli, Command, Global, KindArg, Pull};
 use crate::{overrides, progress, reference, signals};
@@ -57,6 +59,18 @@ impl Context {
             clock: Arc::new(SystemClock),
             progress: Arc::clone(&self.progress),
             interrupt: self.interrupt.clone(),
+            executable: std::env::current_exe().ok(),
+        };
+        Project::open(settings, around)
+    }
+
+    /// A further project over the same settings, for a thread of its own that nobody watches.
+    fn beside(&self, settings: Settings, interrupt: &Interrupt) -> Result<Project> {
+        let around = Surroundings {
+            offline: self.global.offline,
+            clock: Arc::new(SystemClock),
+            progress: Arc::new(Quiet),
+            interrupt: interrupt.clone(),
             executable: std::env::current_exe().ok(),
         };
         Project::open(settings, around)
@@ -127,6 +141,10 @@ pub(crate) fn run(cli: &Cli) -> Result<Done> {
         Command::Serve(flags) => serve::run(&context, flags),
         Command::Predict(flags) => predict::run(&context, flags),
         Command::Keys(command) => keys::run(&context, command),
+        Command::Watch(flags) => watch::run(&context, flags),
+        Command::Label(flags) => label::run(&context, flags),
+        Command::Improve(flags) => context.plain_project()?.improve(flags.auto),
+        Command::Traces(command) => watch::traces(&context, command),
         Command::Up(flags) => {
             let project = context.plain_project()?;
             let done = project.up()?;

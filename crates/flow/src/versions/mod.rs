@@ -61,7 +61,7 @@ impl Project {
 }
 
 /// Who runs this: the user's name as the system knows it.
-pub(crate) fn who() -> String {
+pub fn who() -> String {
     ["USER", "LOGNAME", "USERNAME"]
         .into_iter()
         .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))

@@ -51,7 +51,7 @@ impl TextClassifier for Fake {
                 Some("loan") => vec![0.1, 0.7, 0.2],
                 _ => vec![0.2, 0.2, 0.6],
             };
-            scored.push(Scored { probabilities, tokens: text.len(), cut: 0 });
+            scored.push(Scored { probabilities, tokens: text.len(), cut: 0, embedding: None });
         }
         Ok(scored)
     }

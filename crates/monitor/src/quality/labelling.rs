@@ -68,12 +68,26 @@ pub fn worth_labelling(candidates: &[Candidate], budget: usize, seed: u64) -> Ve
 /// Angelopoulos et al., "Prediction-powered inference", 2023, arXiv:2301.09633). Unbiased whatever
 /// the confidence is worth, so it also sees concept change. `None` without candidates or labels.
 pub fn labelled_accuracy(candidates: &[Candidate], gold: &[Gold]) -> Option<Interval> {
-    if candidates.is_empty() || gold.is_empty() {
+    labelled_accuracy_of(candidates.len() as u64, mean_confidence(candidates), gold)
+}
+
+/// The mean predicted chance of being right.
+pub fn mean_confidence(candidates: &[Candidate]) -> f64 {
+    let sum: f64 = candidates.iter().map(|candidate| known(candidate.confidence)).sum();
+    sum / candidates.len().max(1) as f64
+}
+
+fn known(confidence: f64) -> f64 {
+    if confidence.is_nan() { 0.5 } else { confidence.clamp(0.0, 1.0) }
+}
+
+/// [`labelled_accuracy`] over so many candidates, of which only the mean predicted chance of being
+/// right was kept.
+pub fn labelled_accuracy_of(candidates: u64, predicted: f64, gold: &[Gold]) -> Option<Interval> {
+    if candidates == 0 || gold.is_empty() {
         return None;
     }
-    let n = candidates.len() as f64;
-    let known = |c: f64| if c.is_nan() { 0.5 } else { c.clamp(0.0, 1.0) };
-    let predicted = candidates.iter().map(|candidate| known(candidate.confidence)).sum::<f64>() / n;
+    let n = candidates as f64;
     let (mut correction, mut variance) = (0.0, 0.0);
     for row in gold {
         let error = f64::from(u8::from(row.right)) - known(row.confidence);

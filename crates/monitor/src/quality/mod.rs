@@ -11,4 +11,7 @@ mod estimate;
 mod labelling;
 
 pub use estimate::{Confident, Estimate, estimated_accuracy};
-pub use labelling::{Asked, Candidate, Gold, labelled_accuracy, worth_labelling};
+pub use labelling::{
+    Asked, Candidate, Gold, labelled_accuracy, labelled_accuracy_of, mean_confidence,
+    worth_labelling,
+};

@@ -56,7 +56,12 @@ impl TextClassifier for Model {
                     Some("loan") => vec![0.25, 0.5, 0.25],
                     _ => vec![0.25, 0.25, 0.5],
                 };
-                Scored { probabilities, tokens: text.split(' ').count() + 2, cut: 0 }
+                Scored {
+                    probabilities,
+                    tokens: text.split(' ').count() + 2,
+                    cut: 0,
+                    embedding: None,
+                }
             })
             .collect())
     }

@@ -121,6 +121,33 @@ mod tests {
     }
 
     #[test]
+    fn traces_of_every_older_file_are_kept_and_positions_go_on() {
+        use crate::{TraceFilter, Traces, sqlite::SqliteTraces};
+        for version in 1..=TRACES.len() {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("traces.sqlite");
+            drop(Sqlite::with(&path, &TRACES[..version], Durability::Process).unwrap());
+            let connection = Connection::open(&path).unwrap();
+            connection
+                .execute_batch(
+                    "INSERT INTO traces (position, id, at, task, version, text, scores,
+                         latency_ms, prompt_tokens, completion_tokens, status)
+                     VALUES (41, 'req-1', 5, 'intent', 'intent@v1', 'hi', '[]', 2.5, 3, 0, 200);",
+                )
+                .unwrap();
+            if version >= 2 {
+                connection.execute_batch("UPDATE trace_positions SET last = 41").unwrap();
+            }
+            let traces = SqliteTraces::open(&path).unwrap();
+            let (position, row) = traces.read(&TraceFilter::default()).unwrap().remove(0);
+            assert_eq!((position, row.text.as_deref()), (41, Some("hi")));
+            assert_eq!((row.usd, row.valid, row.sketch.clone()), (None, None, None));
+            traces.append(&[row]).unwrap();
+            assert_eq!(traces.read(&TraceFilter::default()).unwrap()[1].0, 42);
+        }
+    }
+
+    #[test]
     fn a_newer_file_is_refused_and_left_alone() {
         for (name, known) in [("registry.sqlite", REGISTRY), ("traces.sqlite", TRACES)] {
             let folder = tempfile::tempdir().unwrap();

@@ -84,26 +84,52 @@ pub(super) const REGISTRY: &[Migration] = &[
     },
 ];
 
-pub(super) const TRACES: &[Migration] = &[Migration {
-    name: "traces",
-    sql: "
-        CREATE TABLE traces (
-            position          BIGINT NOT NULL PRIMARY KEY,
-            id                TEXT NOT NULL,
-            at                BIGINT NOT NULL,
-            task              TEXT NOT NULL,
-            version           TEXT NOT NULL,
-            text              TEXT,
-            text_hash         TEXT,
-            label             TEXT,
-            confidence        DOUBLE PRECISION,
-            scores            TEXT NOT NULL,
-            latency_ms        DOUBLE PRECISION NOT NULL,
-            prompt_tokens     BIGINT NOT NULL,
-            completion_tokens BIGINT NOT NULL,
-            status            BIGINT NOT NULL,
-            route             TEXT
-        );
-        CREATE INDEX traces_at ON traces (at);
-        CREATE INDEX traces_task_at ON traces (task, at);",
-}];
+pub(super) const TRACES: &[Migration] = &[
+    Migration {
+        name: "traces",
+        sql: "
+            CREATE TABLE traces (
+                position          BIGINT NOT NULL PRIMARY KEY,
+                id                TEXT NOT NULL,
+                at                BIGINT NOT NULL,
+                task              TEXT NOT NULL,
+                version           TEXT NOT NULL,
+                text              TEXT,
+                text_hash         TEXT,
+                label             TEXT,
+                confidence        DOUBLE PRECISION,
+                scores            TEXT NOT NULL,
+                latency_ms        DOUBLE PRECISION NOT NULL,
+                prompt_tokens     BIGINT NOT NULL,
+                completion_tokens BIGINT NOT NULL,
+                status            BIGINT NOT NULL,
+                route             TEXT
+            );
+            CREATE INDEX traces_at ON traces (at);
+            CREATE INDEX traces_task_at ON traces (task, at);",
+    },
+    Migration {
+        name: "costs, validity, answers, sketches and feedback",
+        // `trace_positions` has one row: a position is never given twice, also when every row was
+        // removed, so that whoever reads in pages never misses one.
+        sql: "
+            ALTER TABLE traces ADD COLUMN usd DOUBLE PRECISION;
+            ALTER TABLE traces ADD COLUMN valid BIGINT;
+            ALTER TABLE traces ADD COLUMN output TEXT;
+            ALTER TABLE traces ADD COLUMN sketch BYTEA;
+            CREATE INDEX traces_id ON traces (id);
+            CREATE TABLE trace_positions (last BIGINT NOT NULL, feedback BIGINT NOT NULL);
+            INSERT INTO trace_positions (last, feedback)
+                SELECT COALESCE(MAX(position), 0), 0 FROM traces;
+            CREATE TABLE feedback (
+                position BIGINT NOT NULL PRIMARY KEY,
+                trace    BIGINT NOT NULL,
+                author   TEXT NOT NULL,
+                good     BIGINT NOT NULL,
+                label    TEXT,
+                output   TEXT,
+                at       BIGINT NOT NULL,
+                UNIQUE (trace, author)
+            );",
+    },
+];

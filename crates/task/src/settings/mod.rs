@@ -9,7 +9,7 @@ pub use read::{INVALID, UNKNOWN_KEY, UNREADABLE};
 pub use section::Field;
 pub use sections::{
     Candidate, ClassWeights, Cost, Data, Decay, Judge, Method, Needs, Precision, Privacy, Release,
-    Route, Serve, Shrink, Task, TaskKind, TraceText, TrainingMemory, Tune, WhenLargeFails,
+    Route, Serve, Shrink, Task, TaskKind, TraceText, TrainingMemory, Tune, Watch, WhenLargeFails,
 };
 pub use units::Span;
 
@@ -41,6 +41,8 @@ pub struct Settings {
     pub release: Release,
     /// How it is served.
     pub serve: Serve,
+    /// How it is watched.
+    pub watch: Watch,
     /// What running it costs.
     pub cost: Cost,
     /// The folder of the file; set when it is read.
@@ -71,6 +73,7 @@ pub const SECTIONS: &[Section] = &[
     Section { name: "shrink", fields: Shrink::FIELDS, repeated: false },
     Section { name: "release", fields: Release::FIELDS, repeated: false },
     Section { name: "serve", fields: Serve::FIELDS, repeated: false },
+    Section { name: "watch", fields: Watch::FIELDS, repeated: false },
     Section { name: "cost", fields: Cost::FIELDS, repeated: false },
 ];
 

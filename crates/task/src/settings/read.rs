@@ -30,6 +30,9 @@ pub static UNKNOWN_KEY: Code = Code {
     remedy: "Correct its spelling or remove it; the settings reference lists all keys.",
 };
 
+/// What may follow an alarm.
+const WATCH_ACTIONS: [&str; 5] = ["log", "webhook", "command", "rollback", "retrain"];
+
 /// Larger files are not settings.
 const MAX_BYTES: u64 = 1 << 20;
 
@@ -150,13 +153,64 @@ impl Settings {
             ("route.breaker_failures", self.route.breaker_failures, 1, 1_000_000),
             ("judge.rows", self.judge.rows, 1, 1_000_000),
             ("judge.repeats", self.judge.repeats, 1, 20),
+            ("watch.window", self.watch.window, 50, 100_000),
+            ("watch.webhook_retries", self.watch.webhook_retries, 0, 20),
+            ("watch.label_budget", self.watch.label_budget, 1, 100_000),
         ];
         for (field, value, least, most) in counts {
             if !(least..=most).contains(&value) {
                 return out(field, format!("{value} is out of range: {least} to {most}"));
             }
         }
+        self.check_watch()?;
         self.check_judge()
+    }
+
+    /// Rates and sizes that tests can work with, and actions that have what they need.
+    fn check_watch(&self) -> Result<()> {
+        let watch = &self.watch;
+        let out = |field: &str, what: String| Err(Error::new(&INVALID, what).field(field));
+        let wide = [
+            ("watch.false_alarm_every", watch.false_alarm_every, 100, 1_000_000_000_000),
+            ("watch.history", watch.history, 100, 1_000_000),
+            ("serve.trace_rows", self.serve.trace_rows.unwrap_or(1), 1, u64::MAX),
+        ];
+        for (field, value, least, most) in wide {
+            if !(least..=most).contains(&value) {
+                return out(field, format!("{value} is out of range: {least} to {most}"));
+            }
+        }
+        if !(1.0..=1e9).contains(&watch.caution) {
+            return out("watch.caution", format!("{} is out of range: 1 to 1e9", watch.caution));
+        }
+        if watch.interval.0.is_zero() || watch.action_timeout.0.is_zero() {
+            return out("watch.interval", "an interval or a time limit of nothing".into());
+        }
+        for action in &watch.actions {
+            let missing = match action.as_str() {
+                "webhook" => watch.webhook.is_none().then_some("watch.webhook"),
+                "command" => watch.command.is_empty().then_some("watch.command"),
+                other if WATCH_ACTIONS.contains(&other) => None,
+                other => {
+                    let known = WATCH_ACTIONS.iter().copied();
+                    let nearest = known.min_by_key(|name| strsim::damerau_levenshtein(name, other));
+                    let error = Error::new(&INVALID, format!("`{other}` is no action"));
+                    let hint = format!("Did you mean `{}`?", nearest.unwrap_or("log"));
+                    return Err(error.field("watch.actions").help(hint));
+                }
+            };
+            if let Some(field) = missing {
+                return out(field, format!("the action `{action}` needs `{field}`"));
+            }
+        }
+        let secure = |url: &String| url.starts_with("https://") || url.starts_with("http://");
+        if watch.webhook.as_ref().is_some_and(|url| !secure(url)) {
+            return out(
+                "watch.webhook",
+                "a webhook's address begins with http:// or https://".into(),
+            );
+        }
+        Ok(())
     }
 
     /// A judge that is named can be asked, and has something to judge.
@@ -305,6 +359,12 @@ mod tests {
             "[task]\nkind = \"generate\"\n[judge]\nmodel = \"openai:a\"",
             "[judge]\nmodel = \"openai:a\"\nbase_url = \"https://a/v1\"",
             "[judge]\nrepeats = 0",
+            "[watch]\nhistory = 10",
+            "[watch]\ncaution = 0.5",
+            "[watch]\nactions = [\"webhook\"]",
+            "[watch]\nactions = [\"rolback\"]",
+            "[watch]\nwebhook = \"ftp://a\"",
+            "[watch]\ninterval = \"0s\"",
             "task = 3",
             "[task",
         ] {

@@ -371,6 +371,52 @@ section! {
         trace_text: TraceText = TraceText::Hash,
         /// How long traces are kept.
         trace_retention: Span = Span::seconds(30 * 86_400),
+        /// How many traces are kept at most; the oldest go first.
+        trace_rows: Option<u64> = None,
+        /// Whether a trace keeps a sketch of the input's embedding, a few hundred bytes, so that the
+        /// watch sees new subjects; with `watch.enabled` it does.
+        trace_sketch: bool = false,
+    }
+}
+
+section! {
+    /// How served requests are watched for drift and loss of quality, and what follows an alarm.
+    Watch ["watch"] {
+        /// Whether `sprat serve` looks by itself; `sprat watch` looks at any time.
+        enabled: bool = false,
+        /// All tests together give at most one false alarm in so many clean requests, on average.
+        false_alarm_every: u64 = 100_000,
+        /// So many requests of a version fit the tests; those after them are tested.
+        history: u64 = 2000,
+        /// Every threshold is multiplied by this; `sprat watch calibrate` says whether it is needed.
+        caution: f64 = 1.0,
+        /// On how many of the latest requests the accuracy is estimated.
+        window: usize = 1000,
+        /// How often new traces are looked at.
+        interval: Span = Span::seconds(30),
+        /// What follows an alarm, in this order: `log`, `webhook`, `command`, `rollback` (points
+        /// `release.alias` back at its previous version), `retrain` (writes a proposal).
+        actions: Vec<String> = vec!["log".into()],
+        /// Only tests whose alarms are followed by `rollback`; without any all are. `accuracy` is
+        /// the test of labelled answers.
+        rollback_on: Vec<String> = Vec::new(),
+        /// Whether actions are only written down, not taken.
+        dry_run: bool = false,
+        /// An action that was taken is not taken again for this time.
+        cooldown: Span = Span::seconds(3600),
+        /// Where `webhook` posts an alarm as JSON.
+        webhook: Option<String> = None,
+        /// The longest time for one attempt at the webhook, and for the command.
+        action_timeout: Span = Span::seconds(10),
+        /// Attempts at the webhook after the first.
+        webhook_retries: usize = 3,
+        /// The program and its arguments that `command` starts, without a shell, with the alarm as
+        /// JSON on its standard input: for e-mail, for example.
+        command: Vec<String> = Vec::new(),
+        /// How many traces `sprat label` draws for labelling.
+        label_budget: usize = 100,
+        /// `sprat improve` promotes a release that is shown to be better by itself.
+        auto: bool = false,
     }
 }
 

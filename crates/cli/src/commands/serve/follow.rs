@@ -2,7 +2,9 @@
 //! adapters beside a base model.
 
 use sprat_flow::{AdapterRef, Project};
-use sprat_infer::{DecoderModel, EncoderEmbedder, EncoderEngine, Generator};
+use sprat_infer::{
+    DecoderModel, EncoderEmbedder, EncoderEngine, Generator, TextClassifier, WithEmbeddings,
+};
 use sprat_route::Upstreams;
 use sprat_serve::{Served, Source};
 use sprat_task::{Result, SystemClock, Timestamp};
@@ -128,7 +130,9 @@ fn tuned(
         let model = Arc::new(sprat_flow::open_bundle(&folder)?);
         let limits = project.limits();
         let embedder = EncoderEmbedder::start(&*name, model.clone(), limits)?;
-        (Arc::new(EncoderEngine::start(&*name, model, limits)?), Some(Arc::new(embedder) as _))
+        let classifier: Arc<dyn TextClassifier> =
+            if project.sketches() { Arc::new(WithEmbeddings(model)) } else { model };
+        (Arc::new(EncoderEngine::start(&*name, classifier, limits)?), Some(Arc::new(embedder) as _))
     };
     let generator = Some(match large {
         Some(large) => project.routed(generator, large)?,

@@ -2,6 +2,7 @@
 
 mod follow;
 mod traces;
+mod watching;
 
 use super::Context;
 use crate::args::Serve;
@@ -16,6 +17,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use watching::Watching;
 
 /// How often the aliases are looked at.
 const LOOK: Duration = Duration::from_millis(250);
@@ -42,12 +44,18 @@ pub(super) fn after_up(context: &Context, project: Project, done: &Done) -> Resu
 
 fn serve(context: &Context, source: Releases) -> Result<Done> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let (config, recorder) = {
+    let (mut config, recorder) = {
         let project = source.project();
         (config(&project)?, traces::recorder(&project, Arc::clone(&clock))?)
     };
     let json = context.global.json;
     let interrupt = Interrupt::default();
+    let recorder = Arc::new(recorder);
+    let settings = source.project().settings.clone();
+    let watches = settings.watch.enabled;
+    let beside = || context.beside(settings.clone(), &interrupt);
+    let watching = Arc::new(Watching::new(beside()?, Arc::clone(&recorder))?);
+    config.watcher = Some(watching.clone());
     let source = Arc::new(source);
     let revision = source.revision()?;
     let table = Arc::new(Table::new(source.load(&[])?));
@@ -66,7 +74,10 @@ fn serve(context: &Context, source: Releases) -> Result<Done> {
                     .why(why.to_string())
             })?
     };
-    let recorder = Arc::new(recorder);
+    let watcher = match watches {
+        true => Some(watching::start(watching, beside()?, interrupt.clone())?),
+        false => None,
+    };
     let ready = |address: SocketAddr| {
         if json {
             // The one document, as soon as there is something to say.
@@ -89,6 +100,9 @@ fn serve(context: &Context, source: Releases) -> Result<Done> {
     let result = sprat_serve::run(config, table, recorder.clone(), clock, &interrupt, ready);
     interrupt.request();
     let _ = follower.join();
+    if let Some(watcher) = watcher {
+        let _ = watcher.join();
+    }
     result?;
     let stats = recorder.stats();
     eprintln!("stopped; {} traces, {} dropped", stats.recorded, stats.dropped);

@@ -17,7 +17,7 @@ pub(super) fn recorder(project: &Project, clock: Arc<dyn Clock>) -> Result<Recor
             TextPolicy::Hash(HashKey::load_or_create(&project.state.join("trace.key"))?)
         }
     };
-    let retention = Retention { age: Some(serve.trace_retention.0), ..Retention::default() };
-    let options = Options { text, retention, ..Options::default() };
+    let retention = Retention { age: Some(serve.trace_retention.0), rows: serve.trace_rows };
+    let options = Options { text, retention, sketch: project.sketches(), ..Options::default() };
     Recorder::start(&project.registry.traces_path(), options, clock)
 }
