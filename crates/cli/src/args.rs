@@ -388,7 +388,7 @@ pub(crate) enum WatchCommand {
         /// Labelled rows instead of traces.
         #[arg(long, value_name = "FILE")]
         data: Option<PathBuf>,
-        /// Clean requests, drawn from the rows.
+        /// Clean requests: the rows in random order, again in another one until there are so many.
         #[arg(long, value_name = "N", default_value_t = 100_000)]
         requests: u64,
         /// How often each shift is planted.

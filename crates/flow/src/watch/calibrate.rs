@@ -11,7 +11,7 @@ use sprat_data::ReadOptions;
 use sprat_eval::{Interval, LEVEL, clopper_pearson};
 use sprat_model::Classifier;
 use sprat_monitor::{
-    Observation, Sketcher, TraceFilter, Watch, WatchOptions, WatchState, unsketch,
+    Observation, Setup, Sketcher, TraceFilter, Watch, WatchOptions, WatchState, unsketch,
 };
 use sprat_report::chart::{Axis, Lines, Series, Unit};
 use sprat_report::{Page, Table, Tone, number};
@@ -30,6 +30,8 @@ const PATIENCE: usize = 10_000;
 const CHANGED: usize = 400;
 /// The most traces that are replayed: the newest ones.
 const MOST: usize = 100_000;
+/// The most random orders of the clean rows.
+const ORDERS: u64 = 500;
 /// The share of rows whose labels are held out as another domain.
 const HELD_OUT: f64 = 0.15;
 
@@ -38,7 +40,7 @@ const HELD_OUT: f64 = 0.15;
 pub struct CalibrateOptions {
     /// Labelled rows instead of traces.
     pub data: Option<PathBuf>,
-    /// Clean requests, drawn from the rows.
+    /// Clean requests: the rows in random order, again in another one until there are so many.
     pub requests: u64,
     /// How often each shift is planted.
     pub rounds: usize,
@@ -144,6 +146,7 @@ impl Project {
             shifted: self.shifted(&clean.rows, model.as_ref(), &mut notes)?,
             clean,
             history,
+            setup: self.watch_setup()?,
         };
         let rate = world.false_alarms(options.requests)?;
         let in_order = world.in_order();
@@ -306,6 +309,7 @@ struct World<'a> {
     clean: Rows,
     shifted: Vec<(&'static str, Vec<Row>)>,
     history: usize,
+    setup: Setup,
 }
 
 fn draw<'a>(rows: &[&'a Row], rng: &mut ChaCha8Rng) -> &'a Row {
@@ -314,11 +318,12 @@ fn draw<'a>(rows: &[&'a Row], rng: &mut ChaCha8Rng) -> &'a Row {
 
 impl World<'_> {
     fn fit(&self, history: &[&Row]) -> Watch {
-        let watch = &self.project.settings.watch;
+        let setup = &self.setup;
         let seen: Vec<Observation<'_>> = history.iter().map(|row| row.seen()).collect();
         let options = WatchOptions {
-            false_alarms_per: watch.false_alarm_every as f64,
-            caution: watch.caution,
+            tests: setup.tests.clone(),
+            false_alarms_per: setup.false_alarm_every,
+            caution: setup.caution,
             ..WatchOptions::default()
         };
         Watch::fit(&seen, options)
@@ -332,31 +337,32 @@ impl World<'_> {
         (order, live)
     }
 
-    /// Alarms in requests that are drawn at random from the rows outside the history: what the
-    /// guarantee is about.
+    /// Alarms in the rows in random order, each once: what the guarantee is about. Repeated with
+    /// other orders until there are so many requests.
     fn false_alarms(&self, requests: u64) -> Result<Rate> {
-        const STREAMS: u64 = 5;
         let rows: Vec<&Row> = self.clean.rows.iter().collect();
         let mut by: BTreeMap<&'static str, u64> = BTreeMap::new();
-        let each = requests.div_ceil(STREAMS);
         let progress = &self.project.progress;
-        progress.start("clean requests", Some(each * STREAMS), "requests");
-        for number in 0..STREAMS {
-            let mut rng = stream(number, "calibrate clean");
+        progress.start("clean requests", Some(requests), "requests");
+        let (mut seen, mut order) = (0u64, 0u64);
+        while seen < requests && order < ORDERS {
+            let mut rng = stream(order, "calibrate clean");
             let (history, live) = self.parts(&rows, &mut rng);
             let mut watch = self.fit(&history);
-            for at in 0..each {
-                if at % 1000 == 0 {
-                    self.project.interrupt.check()?;
-                    progress.advance(1000);
-                }
-                for alarm in watch.observe(&draw(&live, &mut rng).seen()) {
+            self.project.interrupt.check()?;
+            let left = usize::try_from(requests - seen).unwrap_or(usize::MAX);
+            for row in live.iter().take(left) {
+                for alarm in watch.observe(&row.seen()) {
                     *by.entry(alarm.test.name()).or_default() += 1;
                 }
             }
+            let done = live.len().min(left) as u64;
+            progress.advance(done);
+            seen += done;
+            order += 1;
         }
         progress.finish();
-        Ok(Rate::of(each * STREAMS, by))
+        Ok(Rate::of(seen, by))
     }
 
     /// Alarms in the requests as they came: days, sessions and retries included, which the guarantee
@@ -424,8 +430,8 @@ impl World<'_> {
                 for (at, share) in SHARES.iter().enumerate() {
                     self.project.interrupt.check()?;
                     let mut watch = fitted.clone();
-                    for _ in 0..BEFORE {
-                        watch.observe(&draw(&live, &mut rng).seen());
+                    for row in live.iter().take(BEFORE) {
+                        watch.observe(&row.seen());
                     }
                     let mut delay = None;
                     for request in 1..=PATIENCE {
@@ -487,7 +493,7 @@ impl World<'_> {
             ("clean requests".to_owned(), self.clean.source.clone()),
             ("history".into(), format!("{} rows fit the tests", self.history)),
             ("stated rate of false alarms".into(), stated.clone()),
-            ("measured, drawn at random".into(), rate.text()),
+            ("measured, in random order".into(), rate.text()),
         ];
         if let Some(in_order) = in_order {
             facts.push(("measured, in the order they came".into(), in_order.text()));

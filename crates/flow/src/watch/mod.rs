@@ -18,6 +18,7 @@ pub use labelled::{Asked, Labelled};
 
 use crate::answers::Questions;
 use crate::{Project, bundle, codes};
+use sprat_monitor::drift::Drift;
 use sprat_monitor::quality::Confident;
 use sprat_monitor::{Alarm, FeedbackLog, Setup, TraceLog, WatchState};
 use sprat_registry::Version;
@@ -75,14 +76,31 @@ impl Project {
     }
 
     /// What the tests are fitted with.
-    pub(crate) fn watch_setup(&self) -> Setup {
+    ///
+    /// # Errors
+    /// `SPRAT-SETTINGS-INVALID` for a test that there is none of.
+    pub(crate) fn watch_setup(&self) -> Result<Setup> {
         let watch = &self.settings.watch;
-        Setup {
+        let named = |name: &String| {
+            let test = Drift::ALL.iter().copied().find(|test| test.name() == name);
+            test.ok_or_else(|| {
+                let all: Vec<&str> = Drift::ALL.iter().map(|test| test.name()).collect();
+                Error::new(&sprat_task::settings::INVALID, format!("`{name}` is no test"))
+                    .field("watch.tests")
+                    .help(format!("The tests are {}.", all.join(", ")))
+            })
+        };
+        let tests = match &watch.tests[..] {
+            [] => Drift::ALL.to_vec(),
+            some => some.iter().map(named).collect::<Result<_>>()?,
+        };
+        Ok(Setup {
+            tests,
             false_alarm_every: watch.false_alarm_every as f64,
             history: watch.history,
             caution: watch.caution,
             window: watch.window,
-        }
+        })
     }
 
     /// The version that is watched: the promoted one, or else that of the newest trace.
@@ -107,10 +125,10 @@ impl Project {
         let log = self.traces()?;
         let (name, version) = self.watched(&log)?;
         let file = self.watch_state_file();
-        let setup = self.watch_setup();
+        let setup = self.watch_setup()?;
         let mut state = match WatchState::load(&file)? {
             Some(mut state) => {
-                if state.version() != name || state.setup() != setup {
+                if state.version() != name || *state.setup() != setup {
                     state.restart(&name, setup);
                 }
                 state

@@ -6,48 +6,9 @@ use sprat_task::random::ChaCha8Rng;
 
 /// Frequent words of German, French, Spanish and Polish: what a text of another language is full
 /// of.
-const FOREIGN: [&str; 40] = [
-    "und",
-    "nicht",
-    "eine",
-    "wir",
-    "haben",
-    "können",
-    "bitte",
-    "warum",
-    "heute",
-    "immer",
-    "je",
-    "ne",
-    "pas",
-    "avec",
-    "pour",
-    "votre",
-    "pourquoi",
-    "merci",
-    "toujours",
-    "cette",
-    "pero",
-    "porque",
-    "cuando",
-    "dónde",
-    "quiero",
-    "tengo",
-    "gracias",
-    "siempre",
-    "muy",
-    "esta",
-    "jest",
-    "nie",
-    "dlaczego",
-    "proszę",
-    "kiedy",
-    "gdzie",
-    "mogę",
-    "dziękuję",
-    "zawsze",
-    "bardzo",
-];
+const FOREIGN: &str = "und nicht eine wir haben können bitte warum heute immer je ne pas avec pour \
+     votre pourquoi merci toujours cette pero porque cuando dónde quiero tengo gracias siempre muy \
+     esta jest nie dlaczego proszę kiedy gdzie mogę dziękuję zawsze bardzo";
 /// Changed words of a text, at most.
 const TYPOS: usize = 2;
 
@@ -74,7 +35,8 @@ pub(super) fn typos(text: &str, rng: &mut ChaCha8Rng) -> String {
 
 /// Every second word, on average, replaced by one of another language.
 pub(super) fn foreign(text: &str, rng: &mut ChaCha8Rng) -> String {
-    let swapped = |word: &str, rng: &mut ChaCha8Rng| match FOREIGN.choose(rng) {
+    let words: Vec<&str> = FOREIGN.split_whitespace().collect();
+    let swapped = |word: &str, rng: &mut ChaCha8Rng| match words.choose(rng) {
         Some(other) if rng.random::<bool>() => (*other).to_owned(),
         _ => word.to_owned(),
     };

@@ -11,6 +11,7 @@ mod track;
 pub use alarm::{Act, Alarm, Outcome};
 pub use report::{Accuracy, Phase, TestState, Verdict};
 
+use crate::drift::Drift;
 use crate::quality::Confident;
 use crate::{Observation, TraceFilter, TraceLog, TraceRow, Watch, WatchOptions, codes, unsketch};
 use serde::{Deserialize, Serialize};
@@ -27,8 +28,10 @@ const PAGE: u64 = 500;
 const REMEMBERED: usize = 200;
 
 /// What a watch is fitted with. Another setup fits it anew.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Setup {
+    /// The tests.
+    pub tests: Vec<Drift>,
     /// All tests together give at most one false alarm in so many clean requests.
     pub false_alarm_every: f64,
     /// How many requests fit the tests.
@@ -103,7 +106,7 @@ impl WatchState {
 
     /// Takes what comes after the traces that were looked at as the new history.
     pub fn relearn(&mut self) {
-        let (version, setup, seen) = (self.version.clone(), self.setup, self.seen);
+        let (version, setup, seen) = (self.version.clone(), self.setup.clone(), self.seen);
         self.restart(&version, setup);
         self.seen = seen;
     }
@@ -279,6 +282,7 @@ impl WatchState {
 
     fn options(&self) -> WatchOptions {
         WatchOptions {
+            tests: self.setup.tests.clone(),
             false_alarms_per: self.setup.false_alarm_every,
             caution: self.setup.caution,
             ..WatchOptions::default()
@@ -301,8 +305,8 @@ impl WatchState {
     }
 
     /// What it is fitted with.
-    pub fn setup(&self) -> Setup {
-        self.setup
+    pub fn setup(&self) -> &Setup {
+        &self.setup
     }
 
     /// The position of the last trace that was looked at.

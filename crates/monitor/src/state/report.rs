@@ -50,7 +50,7 @@ pub struct TestState {
     pub standing: Verdict,
     /// Why, in words.
     pub why: String,
-    /// The present statistic.
+    /// The present statistic; while its alarm stands, the one that raised it.
     pub evidence: f64,
     /// What the statistic must reach for an alarm.
     pub threshold: f64,
@@ -124,7 +124,8 @@ impl WatchState {
             name,
             standing: verdict,
             why,
-            evidence: standing.statistic,
+            // After an alarm the statistic begins anew; what counts is what raised it.
+            evidence: alarm.map_or(standing.statistic, |alarm| alarm.evidence),
             threshold: standing.threshold,
             since: alarm.map(|alarm| alarm.since),
             seen: standing.seen,

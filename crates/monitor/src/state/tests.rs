@@ -6,7 +6,10 @@ use sprat_task::{FakeClock, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
 
-const SETUP: Setup = Setup { false_alarm_every: 1000.0, history: 200, caution: 1.0, window: 100 };
+fn setup() -> Setup {
+    let tests = Drift::ALL.to_vec();
+    Setup { tests, false_alarm_every: 1000.0, history: 200, caution: 1.0, window: 100 }
+}
 
 /// Writes requests `from..to` of a version; from `moved` on they are long and of one label.
 fn write(folder: &Path, version: &str, from: u64, to: u64, moved: u64) -> TraceLog {
@@ -47,7 +50,7 @@ fn go() -> Interrupt {
 fn it_learns_first_then_tests_and_raises_each_alarm_once() {
     let folder = tempfile::tempdir().unwrap();
     let log = write(folder.path(), "intent@v1", 0, 150, 9999);
-    let mut state = WatchState::new("intent@v1", SETUP);
+    let mut state = WatchState::new("intent@v1", setup());
     assert!(state.advance(&log, &go()).unwrap().is_empty());
     assert_eq!((state.phase(), state.learned(), state.tested()), (Phase::Learning, 150, 0));
     let log = write(folder.path(), "intent@v1", 150, 600, 9999);
@@ -84,12 +87,12 @@ fn it_is_written_whole_goes_on_bit_for_bit_and_refuses_what_it_does_not_know() {
     let path = folder.path().join("watch/state.json");
     assert_eq!(WatchState::load(&path).unwrap(), None);
     let log = write(folder.path(), "intent@v1", 0, 500, 400);
-    let mut whole = WatchState::new("intent@v1", SETUP);
+    let mut whole = WatchState::new("intent@v1", setup());
     whole.advance(&log, &go()).unwrap();
     // The same with a stop in between, as when a process ends between two looks.
     let other = tempfile::tempdir().unwrap();
     let log = write(other.path(), "intent@v1", 0, 230, 400);
-    let mut state = WatchState::new("intent@v1", SETUP);
+    let mut state = WatchState::new("intent@v1", setup());
     state.advance(&log, &go()).unwrap();
     state.save(&path).unwrap();
     let log = write(other.path(), "intent@v1", 230, 500, 400);
@@ -111,11 +114,11 @@ fn it_is_written_whole_goes_on_bit_for_bit_and_refuses_what_it_does_not_know() {
 fn a_watch_that_is_fitted_anew_does_not_raise_what_it_raised_before() {
     let folder = tempfile::tempdir().unwrap();
     let log = write(folder.path(), "intent@v1", 0, 900, 600);
-    let mut state = WatchState::new("intent@v1", SETUP);
+    let mut state = WatchState::new("intent@v1", setup());
     let before = state.advance(&log, &go()).unwrap().len();
     assert!(before > 0);
     state.acknowledge();
-    state.restart("intent@v1", Setup { history: 300, ..SETUP });
+    state.restart("intent@v1", Setup { history: 300, ..setup() });
     assert!(state.advance(&log, &go()).unwrap().is_empty());
     assert_eq!(state.phase(), Phase::Quiet);
     assert_eq!(state.alarms().len(), before, "what was is remembered");
@@ -137,7 +140,7 @@ fn clocks_that_jump_change_nothing() {
             sprat_store::Traces::append(&jumping, &[row])
         })
         .unwrap();
-        let mut state = WatchState::new("intent@v1", SETUP);
+        let mut state = WatchState::new("intent@v1", setup());
         state.advance(&TraceLog::open(&path).unwrap(), &go()).unwrap();
         let alarms: Vec<_> = state.alarms().iter().map(|a| (a.test.clone(), a.request)).collect();
         (alarms, state.tests())
@@ -149,7 +152,7 @@ fn clocks_that_jump_change_nothing() {
 
 #[test]
 fn planned_actions_wait_until_they_are_settled() {
-    let mut state = WatchState::new("intent@v1", SETUP);
+    let mut state = WatchState::new("intent@v1", setup());
     let alarm = state.raise_from(Alarm { test: "accuracy".into(), ..Alarm::default() }).unwrap();
     assert!(state.raise_from(Alarm { test: "accuracy".into(), ..Alarm::default() }).is_none());
     state.plan(alarm.id, &["log".to_owned(), "webhook".to_owned()], Timestamp(5));

@@ -386,6 +386,8 @@ section! {
         enabled: bool = false,
         /// All tests together give at most one false alarm in so many clean requests, on average.
         false_alarm_every: u64 = 100_000,
+        /// The tests, by name; without any, all of them.
+        tests: Vec<String> = Vec::new(),
         /// So many requests of a version fit the tests; those after them are tested.
         history: u64 = 2000,
         /// Every threshold is multiplied by this; `sprat watch calibrate` says whether it is needed.

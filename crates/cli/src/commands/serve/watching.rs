@@ -110,6 +110,8 @@ impl Watcher for Watching {
     }
 
     fn labels(&self, limit: usize) -> Result<Value> {
+        // What was answered a moment ago can be drawn too.
+        self.recorder.flush()?;
         self.project.lock().unwrap_or_else(PoisonError::into_inner).label_document(limit)
     }
 
