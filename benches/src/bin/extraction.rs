@@ -2,13 +2,14 @@
 //! extract, on SNIPS and restaurant8k.
 //!
 //! For each task and seed, training rows are drawn and the base is tuned twice: all weights, and
-//! LoRA of rank 16 on all linear layers. The learning rate of each is the one of its grid with the
-//! lowest validation loss at the first seed. The test part, asked under the schema as it is
+//! LoRA on all linear layers. The learning rate of each is the one of its grid with the lowest
+//! validation loss at the first seed. The test part, asked under the schema as it is
 //! served, is measured once for each tuned model and for the base. Finished runs are kept in
 //! `.cache/bench/extraction`: the program can be stopped and goes on.
 //!
 //! Options: `--seeds N` (3), `--rows N` to train on (2000), `--test N` rows at most (1000),
-//! `--epochs N` (4), `--only snips|restaurant8k`, `--base FOLDER` (what `make base-model` left).
+//! `--epochs N` (4), `--rank N` of the adapters (16, their scale is always 2), `--only
+//! snips|restaurant8k`, `--base FOLDER` (`models/sprat-base` as floats, `benches/unpack_base.py`).
 
 use serde_json::{Value, json};
 use sprat_bench::closing_line;
@@ -39,15 +40,23 @@ struct Options {
     rows: usize,
     test: usize,
     epochs: f64,
+    rank: usize,
     only: Option<String>,
     base: PathBuf,
 }
 
 impl Options {
     fn parse() -> Result<Self> {
-        let cache = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache/base-model/model");
-        let mut options =
-            Options { seeds: 3, rows: 2000, test: 1000, epochs: 4.0, only: None, base: cache };
+        let cache = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache/bench/sprat-base");
+        let mut options = Options {
+            seeds: 3,
+            rows: 2000,
+            test: 1000,
+            epochs: 4.0,
+            rank: 16,
+            only: None,
+            base: cache,
+        };
         let arguments: Vec<String> = std::env::args().skip(1).collect();
         for pair in arguments.chunks(2) {
             let [name, value] = pair else {
@@ -59,6 +68,7 @@ impl Options {
                 "--rows" => options.rows = number()?,
                 "--test" => options.test = number()?,
                 "--epochs" => options.epochs = number()? as f64,
+                "--rank" => options.rank = number()?,
                 "--only" => options.only = Some(value.clone()),
                 "--base" => options.base = value.into(),
                 _ => return Err(failed("unknown option", name)),
@@ -224,7 +234,8 @@ fn tuned(
     let recipe = Recipe {
         method,
         learning_rate: Some(rate),
-        rank: 16,
+        rank: options.rank,
+        alpha: 2.0 * options.rank as f64,
         targets: vec!["all".to_owned()],
         batch: 16,
         epochs: options.epochs,
@@ -233,10 +244,16 @@ fn tuned(
         ..Recipe::default()
     };
     let weights = std::fs::read(options.base.join("model.safetensors"))
-        .map_err(|why| failed("the base is missing; `make base-model` makes it", why))?;
+        .map_err(|why| failed("the base is missing; `make bench-extraction` unpacks it", why))?;
     let digest = Digest::of(&weights);
     let cache = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache/bench/extraction");
-    let run = format!("{}-{}-{}-{way}-{rate}-{seed}", digest.short(), task.name, options.rows);
+    let rank = if method == Method::Lora { options.rank } else { 0 };
+    let (rows, epochs) = (options.rows, options.epochs);
+    let run = format!(
+        "{}-{}-{rows}-{epochs}-{way}-{rank}-{rate}-{seed}",
+        digest.short(),
+        task.name
+    );
     let folder = cache.join(run);
     let outcome = tune_decoder(&DecoderJob {
         base: &options.base,

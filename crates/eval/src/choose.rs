@@ -143,8 +143,9 @@ impl Choice {
 }
 
 /// Chooses. Among the candidates that satisfy every need the cheapest at the expected volume is
-/// recommended; at equal cost the better one, then the faster one. Without a minimum quality only
-/// those compete whose estimate reaches the lower bound of the best one.
+/// recommended. At equal cost those compete whose quality can't be told apart from the best one's
+/// (the estimate reaches its lower bound), and the smallest is recommended, then the fastest: what
+/// the release takes, too. Without a minimum quality the same bar holds before costs are compared.
 ///
 /// # Errors
 /// [`EMPTY`] without candidates.
@@ -231,20 +232,33 @@ fn dominates(a: &Assessment, b: &Assessment) -> bool {
 }
 
 fn recommend(needs: &Needs, candidates: &[Assessment]) -> Option<usize> {
-    let eligible = || (0..candidates.len()).filter(|&at| candidates[at].objections.is_empty());
-    let quality = |at: usize| candidates[at].measured.quality;
-    let best = eligible().max_by(|&a, &b| quality(a).estimate.total_cmp(&quality(b).estimate))?;
-    let least = if needs.min_quality.is_some() { f64::MIN } else { quality(best).low };
+    let eligible: Vec<usize> =
+        (0..candidates.len()).filter(|&at| candidates[at].objections.is_empty()).collect();
+    let good =
+        if needs.min_quality.is_some() { eligible } else { like_the_best(eligible, candidates) };
+    let cost = |at: usize| candidates[at].usd_per_1000.unwrap_or(f64::INFINITY);
+    let cheapest = good.iter().map(|&at| cost(at)).min_by(f64::total_cmp)?;
+    let cheap = good.into_iter().filter(|&at| cost(at) == cheapest).collect();
     let key = |at: usize| {
-        let one = &candidates[at];
-        let cost = one.usd_per_1000.unwrap_or(f64::INFINITY);
-        let p95 = one.measured.latency.map_or(f64::INFINITY, |latency| latency.p95.ms);
-        (cost, -one.measured.quality.estimate, p95)
+        let one = &candidates[at].measured;
+        let p95 = one.latency.map_or(f64::INFINITY, |latency| latency.p95.ms);
+        (one.size_bytes.unwrap_or(u64::MAX), p95, -one.quality.estimate)
     };
-    eligible().filter(|&at| quality(at).estimate >= least).min_by(|&a, &b| {
+    like_the_best(cheap, candidates).into_iter().min_by(|&a, &b| {
         let (a, b) = (key(a), key(b));
-        a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.total_cmp(&b.2))
+        a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.total_cmp(&b.2))
     })
+}
+
+/// Those whose quality can't be told apart from the best one's: the estimate reaches its lower
+/// bound.
+fn like_the_best(mut some: Vec<usize>, candidates: &[Assessment]) -> Vec<usize> {
+    let quality = |at: usize| candidates[at].measured.quality;
+    let best = some.iter().copied().map(quality).max_by(|a, b| a.estimate.total_cmp(&b.estimate));
+    if let Some(best) = best {
+        some.retain(|&at| quality(at).estimate >= best.low);
+    }
+    some
 }
 
 fn even(candidates: &[Assessment], chosen: Option<usize>) -> Option<(String, String, BreakEven)> {
@@ -375,6 +389,22 @@ pub(crate) mod tests {
         assert!((even.first - 2.4 / 0.00105).abs() < 1.0);
         assert!(choice.factors[2].answer.contains("2,286 requests a day"));
         assert!(choice.reasons[0].contains("required 90.0%"));
+    }
+
+    #[test]
+    fn at_equal_cost_the_smallest_of_those_that_are_as_good_is_recommended() {
+        // One machine does for all of them, so that they cost the same.
+        let sized = |name: &str, right: u64, size: u64| Measurement {
+            size_bytes: Some(size),
+            ..measurement(name, Place::Local, right, 2.0, machine(700.0))
+        };
+        let all = || vec![sized("full", 936, 90), sized("int8", 935, 23), sized("frozen", 880, 20)];
+        let needs = Needs { requests_per_day: Some(1000), ..Needs::default() };
+        for min_quality in [None, Some(0.8)] {
+            let needs = Needs { min_quality, ..needs };
+            let choice = choose(needs, "accuracy", SCOPE, all()).unwrap();
+            assert_eq!(choice.winner().unwrap().measured.name, "int8");
+        }
     }
 
     #[test]

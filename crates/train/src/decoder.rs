@@ -136,7 +136,25 @@ impl<'a> TunedDecoder<'a> {
     }
 }
 
+/// Refuses what is set for classifiers: it would change nothing here, silently.
+fn only_for_classifiers(recipe: &Recipe) -> Result<()> {
+    let usual = Recipe::default();
+    let smoothed = recipe.label_smoothing != 0.0 && recipe.label_smoothing != usual.label_smoothing;
+    for (set, field) in [
+        (recipe.head_rate != usual.head_rate, "tune.head_rate"),
+        (recipe.class_weights != usual.class_weights, "tune.class_weights"),
+        (smoothed, "tune.label_smoothing"),
+    ] {
+        if set {
+            let what = "a decoder is trained on its answers' tokens: it has neither classes nor a head";
+            return Err(Error::new(&RECIPE, what).field(field).help("Take the setting away."));
+        }
+    }
+    Ok(())
+}
+
 fn tuning(recipe: &Recipe, config: &DecoderConfig) -> Result<DecoderTuning> {
+    only_for_classifiers(recipe)?;
     match recipe.method {
         Method::Head => Err(Error::new(&RECIPE, "a decoder has no head to be trained alone")
             .field("tune.method")

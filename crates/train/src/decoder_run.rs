@@ -29,7 +29,7 @@ fn default_rate(method: Method) -> f64 {
 /// What is to be trained, on what, and where.
 ///
 /// Of the recipe's settings `head_rate`, `label_smoothing` and `class_weights` are about
-/// classifiers and have no effect here.
+/// classifiers: only their defaults are taken here.
 #[derive(Clone, Copy)]
 pub struct DecoderJob<'a> {
     /// The base model: a folder in Hugging Face's layout, or a GGUF file, whose blocks LoRA is

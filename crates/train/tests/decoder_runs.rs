@@ -6,7 +6,7 @@
 use sprat_model::BaseModel;
 use sprat_model::Format;
 use sprat_model::decoder::{Decoder, DecoderAdapter, tiny};
-use sprat_task::settings::{Method, Precision, Span};
+use sprat_task::settings::{ClassWeights, Method, Precision, Span};
 use sprat_task::{Interrupt, Progress, Quiet, Result};
 use sprat_train::{
     DecoderJob, DecoderOutcome, MODEL_FOLDER, Memory, Recipe, TokenExample, replay, train_decoder,
@@ -273,6 +273,14 @@ fn what_cannot_be_trained_is_refused_before_anything_is_computed() {
     assert!(error.reason().unwrap().contains("does not fit the context"), "{error}");
     let head = bench.run("a", &recipe(Method::Head), &Quiet).unwrap_err();
     assert_eq!(head.code().id, "SPRAT-TRAIN-RECIPE");
+    for classifiers in [
+        Recipe { class_weights: ClassWeights::Balanced, ..recipe(Method::Lora) },
+        Recipe { head_rate: 0.1, ..recipe(Method::Lora) },
+        Recipe { label_smoothing: 0.2, ..recipe(Method::Full) },
+    ] {
+        let error = bench.run("a", &classifiers, &Quiet).unwrap_err();
+        assert_eq!(error.code().id, "SPRAT-TRAIN-RECIPE");
+    }
     let targets = Recipe { targets: vec!["intermediate".into()], ..recipe(Method::Lora) };
     let error = bench.run("a", &targets, &Quiet).unwrap_err();
     assert!(error.remedy().contains("gate"), "{}", error.remedy());

@@ -275,7 +275,7 @@ section! {
         targets: Vec<String> = vec!["all".into()],
         /// The highest learning rate; without it a rate that suits the method.
         learning_rate: Option<f64> = None,
-        /// The head's learning rate as a multiple of `learning_rate`.
+        /// The head's learning rate as a multiple of `learning_rate` (encoders only).
         head_rate: f64 = 1.0,
         /// Examples per step.
         batch: usize = 32,
@@ -289,9 +289,9 @@ section! {
         weight_decay: f64 = 0.01,
         /// The largest norm of the gradient; a longer one is shortened to it.
         clip: f64 = 1.0,
-        /// The share of probability that the loss spreads over all classes.
+        /// The share of probability that the loss spreads over all classes (encoders only).
         label_smoothing: f64 = 0.05,
-        /// `none`: every example counts the same; `balanced`: every class does.
+        /// `none`: every example counts the same; `balanced`: every class does (encoders only).
         class_weights: ClassWeights = ClassWeights::None,
         /// Validate after every so many steps; without it four times an epoch.
         eval_every: Option<usize> = None,
