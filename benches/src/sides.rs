@@ -2,9 +2,9 @@
 //! once more, the peer is llama.cpp.
 
 use serde_json::{Value, json};
-use sprat_model::decoder::{Decoder, Step};
+use sprat_model::decoder::{Decoder, Step, StepMemory};
 use sprat_model::files::Gguf;
-use sprat_nn::{Mat, PAGE, Span, threads};
+use sprat_nn::{PAGE, Span, threads};
 use sprat_task::{Code, Error, Kind, Result};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -136,8 +136,10 @@ pub fn was_ours() -> Result<bool> {
         "single" => Work::Single(number(size)),
         _ => Work::Batch { batch: number(batch), tokens: number(size) },
     };
-    run(&decoder, warm_up(work));
-    let per_second: Vec<f64> = (0..number(repetitions)).map(|_| run(&decoder, work)).collect();
+    let mut memory = StepMemory::default();
+    run(&decoder, warm_up(work), &mut memory);
+    let repetitions = 0..number(repetitions);
+    let per_second: Vec<f64> = repetitions.map(|_| run(&decoder, work, &mut memory)).collect();
     println!("{}", json!({ "per_second": per_second, "weights": decoder.bytes() }));
     Ok(true)
 }
@@ -151,7 +153,7 @@ fn warm_up(work: Work) -> Work {
 }
 
 /// Does the work from an empty cache; tokens a second.
-fn run(decoder: &Decoder, work: Work) -> f64 {
+fn run(decoder: &Decoder, work: Work, memory: &mut StepMemory) -> f64 {
     let (batch, prompt, tokens) = match work {
         Work::Prompt(tokens) => (1, 0, tokens),
         Work::Single(tokens) => (1, 0, tokens),
@@ -166,14 +168,15 @@ fn run(decoder: &Decoder, work: Work) -> f64 {
     for pages in owned.iter().filter(|_| prompt > 0) {
         let spans = [Span { rows: 0..prompt, position: 0, pages }];
         let ids: Vec<u32> = (0..prompt).map(token).collect();
-        decoder.forward(&Step { ids: &ids, spans: &spans, ..Step::default() }, &mut cache);
+        let step = Step { ids: &ids, spans: &spans, ..Step::default() };
+        decoder.forward_in(&step, &mut cache, memory);
     }
     let began = Instant::now();
     if matches!(work, Work::Prompt(_)) {
         let ids: Vec<u32> = (0..tokens).map(token).collect();
         let spans = [Span { rows: 0..tokens, position: 0, pages: &owned[0] }];
         let step = Step { ids: &ids, spans: &spans, wanted: &[tokens - 1], ..Step::default() };
-        std::hint::black_box(decoder.forward(&step, &mut cache));
+        std::hint::black_box(decoder.forward_in(&step, &mut cache, memory));
     } else {
         let wanted: Vec<usize> = (0..batch).collect();
         for position in prompt..prompt + tokens {
@@ -181,8 +184,7 @@ fn run(decoder: &Decoder, work: Work) -> f64 {
             let spans: Vec<Span<'_>> =
                 (0..batch).map(|s| Span { rows: s..s + 1, position, pages: &owned[s] }).collect();
             let step = Step { ids: &ids, spans: &spans, wanted: &wanted, ..Step::default() };
-            let logits: Mat = decoder.forward(&step, &mut cache);
-            std::hint::black_box(logits);
+            std::hint::black_box(decoder.forward_in(&step, &mut cache, memory));
         }
     }
     (batch * tokens) as f64 / began.elapsed().as_secs_f64()

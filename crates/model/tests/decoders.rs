@@ -8,7 +8,7 @@ mod tiny_decoder;
 
 use serde_json::Value;
 use sprat_model::Format;
-use sprat_model::decoder::{Decoder, Step};
+use sprat_model::decoder::{Decoder, Step, StepMemory};
 use sprat_nn::{Mat, PAGE, Span, threads};
 use tiny_decoder::{golden, write};
 
@@ -89,6 +89,25 @@ fn neither_chunks_nor_company_nor_threads_change_a_bit() {
         let wanted: Vec<usize> = (1..1 + ids.len()).collect();
         let step = Step { ids: &together, spans: &spans, wanted: &wanted, ..Step::default() };
         assert_eq!(decoder.forward(&step, &mut cache), whole, "{name}");
+    }
+}
+
+#[test]
+fn what_earlier_steps_leave_in_memory_changes_no_bit() {
+    let golden = golden();
+    let ids = ids(&golden);
+    for (name, family) in golden["families"].as_object().unwrap() {
+        let decoder = open(family, Format::F32);
+        let whole = logits(&decoder, &ids, &[ids.len()]);
+        let (mut memory, mut cache) = (StepMemory::default(), decoder.cache(1));
+        for count in [ids.len(), 2, ids.len(), 1] {
+            let spans = [Span { rows: 0..count, position: 0, pages: &[0] }];
+            let wanted: Vec<usize> = (0..count).collect();
+            let ids = &ids[..count];
+            let step = Step { ids, spans: &spans, wanted: &wanted, ..Step::default() };
+            let got = decoder.forward_in(&step, &mut cache, &mut memory);
+            assert_eq!(got.data, whole.data[..count * whole.cols], "{name}, {count} tokens");
+        }
     }
 }
 

@@ -7,19 +7,23 @@
 //! sequence was cut into chunks, nor on what else is in the batch.
 
 use crate::attention::Heads;
-use crate::kernels::f32::{Finish, Left, Right, multiply_here};
+use crate::kernels::paged::{self, Pages, Rows};
 use crate::kernels::{elementwise, rows};
 use crate::threads::{SharedMut, run};
-use crate::{Activation, Mat};
+use crate::{Activation, Mat, memory};
 use std::cell::RefCell;
 use std::ops::Range;
 
 /// Tokens of a page.
-pub const PAGE: usize = 32;
+pub const PAGE: usize = paged::PAGE;
 /// Columns of a vector, to which values are padded.
 const LANES: usize = 16;
 /// Queries whose scores are computed at once.
 const QUERIES: usize = 32;
+/// Multiply-adds under which handing out work costs more than it saves.
+const SMALL: usize = 100_000;
+/// Numbers under which one thread keeps them.
+const FEW: usize = 8_192;
 
 /// The keys and values of many sequences; which pages a sequence has is the caller's to know.
 #[derive(Debug)]
@@ -56,6 +60,7 @@ impl PagedCache {
     /// A cache of `pages` pages. Its memory is taken from the system only as pages are used.
     pub fn new(heads: Heads, layers: usize, pages: usize) -> Self {
         let data = vec![0.0; pages * Self::page_floats(heads, layers)];
+        memory::advise_slice(&data);
         PagedCache { heads, layers, pages, data }
     }
 
@@ -94,20 +99,42 @@ impl PagedCache {
         assert_eq!(qkv.cols, self.heads.columns(), "columns of queries, keys and values");
         let Heads { query, key_value, width } = self.heads;
         let padded = width.next_multiple_of(LANES);
-        for span in spans {
-            for (i, row) in span.rows.clone().enumerate() {
-                let (page, slot) = ((span.position + i) / PAGE, (span.position + i) % PAGE);
-                for head in 0..key_value {
-                    let at = self.at(span.pages[page], layer, head);
-                    let from = |part: usize| (query + part * key_value + head) * width;
-                    let (keys, values) = self.data[at..at + Self::head_floats(self.heads)]
-                        .split_at_mut(width * PAGE);
-                    let source = &qkv.row(row)[from(0)..from(0) + width];
-                    source.iter().enumerate().for_each(|(d, x)| keys[d * PAGE + slot] = *x);
-                    let target = &mut values[slot * padded..slot * padded + width];
-                    target.copy_from_slice(&qkv.row(row)[from(1)..from(1) + width]);
+        let rows: usize = spans.iter().map(|span| span.rows.len()).sum();
+        // Whatever pages the spans name, heads lie apart.
+        let places: Vec<usize> = spans
+            .iter()
+            .flat_map(|span| {
+                let positions = span.position..span.position + span.rows.len();
+                positions.map(|position| {
+                    self.at(span.pages[position / PAGE], layer, 0) * PAGE + position % PAGE
+                })
+            })
+            .collect();
+        let data = SharedMut(self.data.as_mut_ptr());
+        let floats = Self::head_floats(self.heads);
+        let keep = |head: usize| {
+            let own = spans.iter().flat_map(|span| span.rows.clone());
+            for (row, place) in own.zip(&places) {
+                let (at, slot) = (place / PAGE + head * floats, place % PAGE);
+                let from = |part: usize| (query + part * key_value + head) * width;
+                // SAFETY: this head's part of a page, which `at` found in the cache, and which is
+                // this task's alone.
+                let (keys, values) = unsafe {
+                    std::slice::from_raw_parts_mut(data.get().add(at), floats)
+                        .split_at_mut(width * PAGE)
+                };
+                let source = &qkv.row(row)[from(0)..from(0) + width];
+                for (key, x) in keys[slot..].iter_mut().step_by(PAGE).zip(source) {
+                    *key = *x;
                 }
+                let target = &mut values[slot * padded..slot * padded + width];
+                target.copy_from_slice(&qkv.row(row)[from(1)..from(1) + width]);
             }
+        };
+        if rows * key_value * width < FEW {
+            (0..key_value).for_each(keep);
+        } else {
+            run(key_value, keep);
         }
     }
 
@@ -140,138 +167,102 @@ impl PagedCache {
                 starts.map(move |from| (at, from..(from + QUERIES).min(end)))
             })
             .collect();
+        let products: usize = spans
+            .iter()
+            .map(|span| span.rows.len() * (span.position + span.rows.len()) * 2 * query * width)
+            .sum();
         let target = SharedMut(out.data.as_mut_ptr());
-        run(pieces.len() * key_value, |task| {
+        let attend = |task: usize| {
             let (span, rows) = &pieces[task / key_value];
             let (span, head) = (&spans[*span], task % key_value);
             let group = query / key_value;
-            if rows.len() == 1 {
-                // One token: the queries that share a key are the rows.
-                let first = span.position + rows.start - span.rows.start;
-                let queries = Queries {
-                    data: &qkv.row(rows.start)[head * group * width..],
-                    row: width,
-                    count: group,
-                    position: |_| first,
-                };
-                // SAFETY: the heads of this group in this row: this task's alone.
+            let first = span.position + rows.start - span.rows.start;
+            // One token: the queries that share a key are the rows of one product.
+            let one = rows.len() == 1;
+            let (parts, count) = if one { (1, group) } else { (group, rows.len()) };
+            let (step, out_step) = if one { (width, width) } else { (qkv.cols, query * width) };
+            for part in 0..parts {
+                let column = (head * group + part) * width;
+                let data = &qkv.data[rows.start * qkv.cols + column..];
+                let seen = Seen { first, rows: rows.len(), scoring };
+                let out = target.get().wrapping_add(rows.start * query * width + column);
+                // SAFETY: heads of this group in these rows: this task's alone.
                 unsafe {
-                    let out = target.get().add(rows.start * query * width + head * group * width);
-                    self.attend_piece((layer, head), span, scoring, &queries, (out, width));
-                }
-                return;
-            }
-            for of_query in head * group..(head + 1) * group {
-                let first = span.position + rows.start - span.rows.start;
-                let queries = Queries {
-                    data: &qkv.data[rows.start * qkv.cols + of_query * width..],
-                    row: qkv.cols,
-                    count: rows.len(),
-                    position: |i| first + i,
-                };
-                // SAFETY: this head's columns of these rows: this task's alone.
-                unsafe {
-                    let out = target.get().add(rows.start * query * width + of_query * width);
-                    self.attend_piece((layer, head), span, scoring, &queries, (out, query * width));
+                    let queries = Rows { data, step, count };
+                    self.attend_piece((layer, head), span, seen, queries, (out, out_step));
                 }
             }
-        });
+        };
+        let tasks = pieces.len() * key_value;
+        if products < SMALL { (0..tasks).for_each(attend) } else { run(tasks, attend) }
     }
 
     /// # Safety
     /// `out` must be good for the head's columns of `queries.count` rows, which nobody else
     /// touches.
-    unsafe fn attend_piece<P: Fn(usize) -> usize>(
+    unsafe fn attend_piece(
         &self,
         (layer, head): (usize, usize),
         span: &Span<'_>,
-        scoring: Scoring,
-        queries: &Queries<'_, P>,
-        (out, out_row): (*mut f32, usize),
+        seen: Seen,
+        queries: Rows<'_>,
+        (out, out_step): (*mut f32, usize),
     ) {
-        let (count, width) = (queries.count, self.heads.width);
-        let padded = width.next_multiple_of(LANES);
-        let lowest = |i: usize| match scoring.window {
-            Some(window) => ((queries.position)(i) + 1).saturating_sub(window),
-            None => 0,
-        };
-        let (first_page, last) = (lowest(0) / PAGE, (queries.position)(count - 1));
-        let pages = first_page..last / PAGE + 1;
-        let columns = pages.len() * PAGE;
-        SCRATCH.with_borrow_mut(|(scores, wide)| {
-            scores.resize(count * columns, 0.0);
-            for (at, page) in pages.clone().enumerate() {
-                let keys = self.at(span.pages[page], layer, head);
-                let right = Right::Rows {
-                    data: &self.data[keys..keys + width * PAGE],
-                    step: PAGE,
-                    k: width,
-                    n: PAGE,
-                };
-                let left = Left { data: queries.data, row: queries.row, step: 1 };
-                let to = scores[at * PAGE..].as_mut_ptr();
-                // SAFETY: `scores` has room for `count` rows of `columns`.
-                unsafe { multiply_here(count, left, right, to, columns, Finish::REPLACE) };
-            }
+        let Scoring { scale, soft_cap, .. } = seen.scoring;
+        let (first_page, last) = (seen.of(0).start / PAGE, seen.first + seen.rows - 1);
+        SCRATCH.with_borrow_mut(|(scores, starts)| {
+            starts.clear();
+            let pages = &span.pages[first_page..last / PAGE + 1];
+            starts.extend(pages.iter().map(|page| self.at(*page, layer, head)));
+            let pages =
+                Pages { data: &self.data, starts, width: self.heads.width, last: last % PAGE + 1 };
+            let columns = pages.columns();
+            scores.resize(queries.count * columns, 0.0);
+            paged::scores(queries, pages, scores);
             let begins = first_page * PAGE;
             for (i, row) in scores.chunks_exact_mut(columns).enumerate() {
-                let seen = lowest(i) - begins..(queries.position)(i) + 1 - begins;
+                let seen = seen.of(i);
+                let seen = seen.start - begins..seen.end - begins;
                 row[..seen.start].fill(0.0);
                 row[seen.end..].fill(0.0);
                 let row = &mut row[seen];
-                match scoring.soft_cap {
-                    None => rows::softmax(row, scoring.scale),
+                match soft_cap {
+                    None => rows::softmax(row, scale),
                     Some(cap) => {
-                        row.iter_mut().for_each(|x| *x *= scoring.scale / cap);
+                        row.iter_mut().for_each(|x| *x *= scale / cap);
                         elementwise::activate(Activation::Tanh, row);
                         rows::softmax(row, cap);
                     }
                 }
             }
-            // Where a head is not whole vectors wide, its neighbours' columns are not ours.
-            let (to, to_row) = if padded == width {
-                (out, out_row)
-            } else {
-                wide.resize(count * padded, 0.0);
-                (wide.as_mut_ptr(), padded)
-            };
-            for (at, page) in pages.enumerate() {
-                let values = self.at(span.pages[page], layer, head) + width * PAGE;
-                // What a page holds beyond the sequence may be anything.
-                let tokens = PAGE.min(last + 1 - page * PAGE);
-                let right = Right::Rows {
-                    data: &self.data[values..values + PAGE * padded],
-                    step: padded,
-                    k: tokens,
-                    n: padded,
-                };
-                let left = Left { data: &scores[at * PAGE..], row: columns, step: 1 };
-                let finish = Finish { accumulate: at > 0, ..Finish::REPLACE };
-                // SAFETY: `count` rows of `padded` columns, by the caller's promise or in `wide`.
-                unsafe { multiply_here(count, left, right, to, to_row, finish) };
-            }
-            if padded != width {
-                for (i, row) in wide.chunks_exact(padded).take(count).enumerate() {
-                    // SAFETY: the caller's promise.
-                    let target =
-                        unsafe { std::slice::from_raw_parts_mut(out.add(i * out_row), width) };
-                    target.copy_from_slice(&row[..width]);
-                }
-            }
+            let weights = Rows { data: scores, step: columns, count: queries.count };
+            // SAFETY: the caller's promise.
+            unsafe { paged::sums(weights, pages, out, out_step) };
         });
     }
 }
 
-/// Queries of one key-value head.
-struct Queries<'a, P> {
-    data: &'a [f32],
-    row: usize,
-    count: usize,
-    position: P,
+/// Which positions the queries of a piece see.
+#[derive(Clone, Copy)]
+struct Seen {
+    /// The position of the piece's first row.
+    first: usize,
+    /// Its rows; with one, all queries are of it.
+    rows: usize,
+    scoring: Scoring,
+}
+
+impl Seen {
+    /// What query `i` sees.
+    fn of(self, i: usize) -> Range<usize> {
+        let own = if self.rows == 1 { self.first } else { self.first + i };
+        let lowest = self.scoring.window.map_or(0, |window| (own + 1).saturating_sub(window));
+        lowest..own + 1
+    }
 }
 
 thread_local! {
-    static SCRATCH: RefCell<(Vec<f32>, Vec<f32>)> = RefCell::default();
+    static SCRATCH: RefCell<(Vec<f32>, Vec<usize>)> = RefCell::default();
 }
 
 #[cfg(test)]

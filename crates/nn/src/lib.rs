@@ -22,6 +22,7 @@ pub mod linear;
 pub mod lora;
 pub mod loss;
 mod mat;
+mod memory;
 pub mod norm;
 pub mod optimizer;
 pub mod packed_lora;

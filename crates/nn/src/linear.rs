@@ -204,6 +204,9 @@ impl Linear {
     /// Row `j` of [`Self::weight`], into `row` `[inputs]`.
     pub fn weight_row(&self, j: usize, row: &mut [f32]) {
         assert!(j < self.outputs && row.len() == self.inputs, "a row of the weight");
+        if let Packed::Blocks(panels) = &self.forward {
+            return panels.restore_row(j, row);
+        }
         row.iter_mut().enumerate().for_each(|(k, w)| *w = self.forward.get(k, j));
     }
 
@@ -234,6 +237,20 @@ impl Linear {
         assert_eq!(x.cols, self.inputs, "width of a linear layer's input");
         y.reshape(x.rows, self.outputs);
         let finish = Finish { bias: self.bias.as_deref(), activation, ..Finish::REPLACE };
+        self.forward.multiply(x, y, finish);
+    }
+
+    /// `y += x·Wᵀ + b`: the same bits as adding the result of [`Self::forward`].
+    pub fn forward_add(&self, x: &Mat, y: &mut Mat) {
+        assert_eq!(
+            (x.cols, x.rows, self.outputs),
+            (self.inputs, y.rows, y.cols),
+            "shapes of a sum"
+        );
+        if let Packed::Int8(_) = &self.forward {
+            return y.add(&self.forward(x));
+        }
+        let finish = Finish { bias: self.bias.as_deref(), ..Finish::ADD };
         self.forward.multiply(x, y, finish);
     }
 
@@ -368,6 +385,20 @@ mod tests {
         assert_eq!(got.data.len(), want.len());
         for (at, (got, want)) in got.data.iter().zip(want).enumerate() {
             assert!((f64::from(*got) - want).abs() < tolerance, "{what}, {at}: {got}, not {want}");
+        }
+    }
+
+    #[test]
+    fn adding_gives_the_bits_of_computing_and_then_adding() {
+        let formats = FORMATS.into_iter().chain([Format::Blocks(BlockFormat::Q4_0)]);
+        for (format, bias) in formats.flat_map(|format| [(format, false), (format, true)]) {
+            let (x, start) = (matrix(13, 64, 1), matrix(13, 50, 2));
+            let bias = bias.then(|| matrix(1, 50, 3).data);
+            let layer = Linear::new(matrix(50, 64, 4), bias, format);
+            let (mut want, mut got) = (start.clone(), start);
+            want.add(&layer.forward(&x));
+            layer.forward_add(&x, &mut got);
+            assert_eq!(got, want, "{format:?}");
         }
     }
 

@@ -1,6 +1,9 @@
 //! Rotary position embeddings (Su et al. 2021): pairs of columns of queries and keys are rotated
 //! by angles that grow with the position.
 
+#[cfg(target_arch = "x86_64")]
+use crate::kernels::cpu::{Level, level};
+use crate::kernels::elementwise::each_level;
 use crate::threads::{SharedMut, run};
 use crate::{Mat, threads};
 
@@ -78,21 +81,40 @@ impl Rotations {
         run(rows.div_ceil(TOKENS), |task| {
             for row in task * TOKENS..(task * TOKENS + TOKENS).min(rows) {
                 let (cosines, sines) = self.table.row(row).split_at(pairs);
-                for head in 0..heads {
-                    let start = row * cols + column + head * width;
-                    // SAFETY: the head of a row, which belongs to this task alone.
-                    let head =
-                        unsafe { std::slice::from_raw_parts_mut(data.get().add(start), 2 * pairs) };
-                    let (first, second) = head.split_at_mut(pairs);
-                    let angles = cosines.iter().zip(sines);
-                    for ((a, b), (c, s)) in first.iter_mut().zip(second).zip(angles) {
-                        let s = s * direction;
-                        (*a, *b) = (*a * c - *b * s, *b * c + *a * s);
-                    }
-                }
+                let start = row * cols + column;
+                // SAFETY: the heads of a row, which belongs to this task alone.
+                let all =
+                    unsafe { std::slice::from_raw_parts_mut(data.get().add(start), heads * width) };
+                rotate(all, width, cosines, sines, direction);
             }
         });
     }
+}
+
+#[inline(always)]
+fn rotate_body<const FMA: bool>(
+    heads: &mut [f32],
+    width: usize,
+    cosines: &[f32],
+    sines: &[f32],
+    direction: f32,
+) {
+    let pairs = cosines.len();
+    for head in heads.chunks_exact_mut(width) {
+        let (first, second) = head[..2 * pairs].split_at_mut(pairs);
+        let angles = cosines.iter().zip(sines);
+        for ((a, b), (c, s)) in first.iter_mut().zip(second).zip(angles) {
+            let s = s * direction;
+            // Two roundings a product, on every processor.
+            (*a, *b) = (*a * c - *b * s, *b * c + *a * s);
+        }
+    }
+}
+
+each_level! {
+    /// Rotates the pairs of each head.
+    rotate(heads: &mut [f32], width: usize, cosines: &[f32], sines: &[f32], direction: f32)
+        = rotate_body
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::constraint::Validity;
 use crate::queue::{Job, Queue};
 use crate::sampling::{TokenScore, log_sum_exp, top};
 use sprat_model::LanguageModel;
-use sprat_model::decoder::{DecoderAdapter, Step};
+use sprat_model::decoder::{DecoderAdapter, Step, StepMemory};
 use sprat_nn::{Mat, PagedCache, Span};
 use sprat_task::{Error, Result};
 use std::collections::VecDeque;
@@ -25,6 +25,7 @@ pub(super) struct Worker {
     limits: DecoderLimits,
     queue: Arc<Queue<Work>>,
     cache: PagedCache,
+    memory: StepMemory,
     pages: Pages,
     /// Under which adapter, if any, pages may be shared among requests.
     beginnings: Vec<(Option<Weak<DecoderAdapter>>, Content)>,
@@ -50,9 +51,9 @@ impl Worker {
         pages: usize,
     ) -> Self {
         let cache = model.decoder().cache(pages);
-        let pages = Pages::new(pages);
-        let (active, held) = (Vec::new(), VecDeque::new());
-        Worker { model, limits, queue, cache, pages, beginnings: Vec::new(), active, held }
+        let (memory, pages) = (StepMemory::default(), Pages::new(pages));
+        let (beginnings, active, held) = (Vec::new(), Vec::new(), VecDeque::new());
+        Worker { model, limits, queue, cache, memory, pages, beginnings, active, held }
     }
 
     /// Works until the queue is closed and everything in it is answered.
@@ -154,7 +155,7 @@ impl Worker {
         let adapters: Vec<_> =
             parts.iter().map(|part| self.active[part.sequence].work.adapter.as_deref()).collect();
         let step = Step { ids: &ids, spans: &spans, wanted: &wanted, adapters: &adapters };
-        let mut logits = self.model.decoder().forward(&step, &mut self.cache);
+        let logits = self.model.decoder().forward_in(&step, &mut self.cache, &mut self.memory);
         let mut ended: Vec<Option<End>> = Vec::new();
         ended.resize_with(self.active.len(), || None);
         let mut choosing = Vec::new();
@@ -162,7 +163,7 @@ impl Worker {
             let sequence = &mut self.active[part.sequence];
             sequence.company = sequence.company.max(parts.len());
             if sequence.work.prompt_scores {
-                note_prompt(&self.model, sequence, part, &logits);
+                note_prompt(&self.model, sequence, part, logits);
             }
             if sequence.left() > 0 {
                 continue;
@@ -286,7 +287,7 @@ impl Worker {
         let wanted: Vec<usize> = (0..ids.len()).collect();
         let adapters = vec![sequence.work.adapter.as_deref(); spans.len()];
         let step = Step { ids: &ids, spans: &spans, wanted: &wanted, adapters: &adapters };
-        let logits = self.model.decoder().forward(&step, &mut self.cache);
+        let logits = self.model.decoder().forward_in(&step, &mut self.cache, &mut self.memory);
         let mut rows = 0..logits.rows;
         let mut sums = Vec::with_capacity(group.len());
         for &label in group {

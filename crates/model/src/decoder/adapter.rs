@@ -112,6 +112,11 @@ impl<'a> Groups<'a> {
         Groups(groups)
     }
 
+    /// Whether an adapter changes anything in one slot of one layer.
+    pub(crate) fn change(&self, (layer, slot): (usize, Slot)) -> bool {
+        self.0.iter().any(|group| group.adapter.layers[layer][slot as usize].is_some())
+    }
+
     /// Adds what the adapters make of `x` to `y`, each to its rows, in one slot of one layer.
     pub(crate) fn add(
         &self,

@@ -33,6 +33,15 @@ impl Joined {
         }
     }
 
+    /// Adds the product to `y` `[tokens, outputs]`: the same bits as computing it first.
+    pub(crate) fn forward_add(&self, x: &Mat, y: &mut Mat, part: &mut Mat) {
+        if let [only] = &self.parts[..] {
+            return only.forward_add(x, y);
+        }
+        self.forward_into(x, part, &mut Mat::default());
+        y.add(part);
+    }
+
     /// `dx = dy·W`: `[tokens, outputs]` to `[tokens, inputs]`; `part` is memory to reuse.
     pub(crate) fn backward_input_into(&self, dy: &Mat, dx: &mut Mat, part: &mut Mat) {
         if let [only] = &self.parts[..] {

@@ -88,13 +88,9 @@ impl Layer {
     ) {
         let Buffers { normed, qkv, context, wide, gated, change, part, gathered } = buffers;
         let heads = place.config.heads;
-        let mut linear = |slot: Slot, x: &Mat, y: &mut Mat| {
-            observe(place.layer, slot, x);
-            self.linear(slot).forward_into(x, y, part);
-            place.adapters.add((place.layer, slot), x, y, gathered);
-        };
+        let mut products = Products { layer: self, place, part, gathered, observe };
         self.attention_norm.forward_into(x, normed);
-        linear(Slot::Qkv, normed, qkv);
+        products.replace(Slot::Qkv, normed, qkv);
         if let Some([queries, keys]) = &self.head_norms {
             queries.heads_in_place(qkv, 0, heads.query);
             keys.heads_in_place(qkv, heads.query * heads.width, heads.key_value);
@@ -108,13 +104,13 @@ impl Layer {
         cache.write(place.layer, qkv, place.spans);
         let scoring = place.config.scoring(place.layer);
         cache.attend(place.layer, qkv, place.spans, scoring, context);
-        linear(Slot::AttentionOutput, context, change);
-        add_normed(x, change, self.attention_post_norm.as_ref(), normed);
+        let norm = self.attention_post_norm.as_ref();
+        products.add(Slot::AttentionOutput, context, norm, x, (change, normed));
         self.feed_forward_norm.forward_into(x, normed);
-        linear(Slot::GateUp, normed, wide);
+        products.replace(Slot::GateUp, normed, wide);
         gated_into(place.config.activation, wide, gated);
-        linear(Slot::Down, gated, change);
-        add_normed(x, change, self.feed_forward_post_norm.as_ref(), normed);
+        let norm = self.feed_forward_post_norm.as_ref();
+        products.add(Slot::Down, gated, norm, x, (change, normed));
     }
 
     /// The product of a slot.
@@ -163,13 +159,46 @@ impl Layer {
     }
 }
 
-/// `x += norm(change)`, or `x += change` without a norm.
-fn add_normed(x: &mut Mat, change: &Mat, norm: Option<&RmsNorm>, normed: &mut Mat) {
-    match norm {
-        Some(norm) => {
-            norm.forward_into(change, normed);
-            x.add(normed);
+/// The products of a layer, with what adapters add to them.
+struct Products<'a, 'o> {
+    layer: &'a Layer,
+    place: &'a Place<'a>,
+    part: &'a mut Mat,
+    gathered: &'a mut Gathered,
+    observe: &'a mut Observer<'o>,
+}
+
+impl Products<'_, '_> {
+    /// `y = linear(input)`.
+    fn replace(&mut self, slot: Slot, input: &Mat, y: &mut Mat) {
+        (self.observe)(self.place.layer, slot, input);
+        self.layer.linear(slot).forward_into(input, y, self.part);
+        self.place.adapters.add((self.place.layer, slot), input, y, self.gathered);
+    }
+
+    /// `x += norm(linear(input))`, or `x += linear(input)` without a norm; the last are matrices
+    /// to reuse.
+    fn add(
+        &mut self,
+        slot: Slot,
+        input: &Mat,
+        norm: Option<&RmsNorm>,
+        x: &mut Mat,
+        (change, normed): (&mut Mat, &mut Mat),
+    ) {
+        // What no adapter changes goes straight to its place. Others' adapters in the step decide
+        // about the way, not about the bits.
+        if norm.is_none() && !self.place.adapters.change((self.place.layer, slot)) {
+            (self.observe)(self.place.layer, slot, input);
+            return self.layer.linear(slot).forward_add(input, x, self.part);
         }
-        None => x.add(change),
+        self.replace(slot, input, change);
+        match norm {
+            Some(norm) => {
+                norm.forward_into(change, normed);
+                x.add(normed);
+            }
+            None => x.add(change),
+        }
     }
 }

@@ -50,7 +50,7 @@ use joined::Joined;
 use layer::{Buffers, Layer, Place};
 use names::Role;
 use source::{Folder, Source};
-use sprat_nn::{Embedding, Format, Mat, PAGE, PagedCache, RmsNorm, Rotary, Span};
+use sprat_nn::{Embedding, Format, Mat, PAGE, PagedCache, RmsNorm, Rotary, Span, threads};
 use sprat_task::Result;
 use std::path::Path;
 
@@ -78,6 +78,17 @@ pub struct Step<'a> {
     pub wanted: &'a [usize],
     /// The adapter of each span, if it has one; empty where no span has.
     pub adapters: &'a [Option<&'a DecoderAdapter>],
+}
+
+/// What steps compute in, kept from one to the next.
+#[derive(Debug, Default)]
+pub struct StepMemory {
+    states: Mat,
+    buffers: Buffers,
+    chosen: Mat,
+    normed: Mat,
+    /// The logits, and memory for a table of several parts.
+    logits: (Mat, Mat),
 }
 
 impl Decoder {
@@ -160,18 +171,41 @@ impl Decoder {
     /// If an id is not in the vocabulary, spans, rows and pages do not belong together, or an
     /// adapter is for a decoder of another shape.
     pub fn forward(&self, step: &Step<'_>, cache: &mut PagedCache) -> Mat {
-        let states = self.states(step, cache, &mut |_, _, _| {});
-        let chosen = output::chosen(&states, step.wanted);
-        let (mut normed, mut memory) = (Mat::default(), (Mat::default(), Mat::default()));
-        self.norm.forward_into(&chosen, &mut normed);
-        self.logits(&normed, &mut memory);
-        memory.0
+        let mut memory = StepMemory::default();
+        self.forward_in(step, cache, &mut memory);
+        memory.logits.0
     }
 
-    /// The states after the last layer, before the output's norm, `[tokens, hidden]`. The inputs
-    /// of each product are shown to `observe`.
-    fn states(&self, step: &Step<'_>, cache: &mut PagedCache, observe: &mut Observer<'_>) -> Mat {
-        let mut x = self.embed(step.ids);
+    /// [`Self::forward`] in memory that many steps use, one after another: what an engine calls
+    /// at every token would otherwise fetch megabytes from the system each time.
+    ///
+    /// # Panics
+    /// As [`Self::forward`].
+    pub fn forward_in<'m>(
+        &self,
+        step: &Step<'_>,
+        cache: &mut PagedCache,
+        memory: &'m mut StepMemory,
+    ) -> &'m mut Mat {
+        self.read_step(step, cache, &mut |_, _, _| {}, memory);
+        let StepMemory { states, chosen, normed, logits, .. } = memory;
+        output::choose(states, step.wanted, chosen);
+        self.norm.forward_into(chosen, normed);
+        self.logits(normed, logits);
+        &mut memory.logits.0
+    }
+
+    /// Reads the tokens of a step: `memory.states` become the states after the last layer, before
+    /// the output's norm, `[tokens, hidden]`. The inputs of each product are shown to `observe`.
+    fn read_step(
+        &self,
+        step: &Step<'_>,
+        cache: &mut PagedCache,
+        observe: &mut Observer<'_>,
+        memory: &mut StepMemory,
+    ) {
+        let StepMemory { states: x, buffers, .. } = memory;
+        self.embed_into(step.ids, x);
         let mut positions = vec![0; step.ids.len()];
         for span in step.spans {
             for (i, row) in span.rows.clone().enumerate() {
@@ -181,7 +215,6 @@ impl Decoder {
         let rotations: Vec<_> =
             self.rotaries.iter().map(|rotary| rotary.rotations(&positions)).collect();
         let adapters = Groups::new(step.spans, step.adapters);
-        let mut buffers = Buffers::default();
         for (at, layer) in self.layers.iter().enumerate() {
             let place = Place {
                 config: &self.config,
@@ -190,25 +223,33 @@ impl Decoder {
                 spans: step.spans,
                 adapters: &adapters,
             };
-            layer.infer(&mut x, cache, &place, &mut buffers, observe);
+            layer.infer(x, cache, &place, buffers, observe);
         }
-        x
     }
 
     fn embed(&self, ids: &[u32]) -> Mat {
-        let mut x = match &self.embedding {
-            Some(table) => table.gather(ids),
-            None => {
-                let mut x = Mat::zeros(ids.len(), self.config.hidden);
-                for (i, &id) in ids.iter().enumerate() {
-                    self.output.row(id as usize, x.row_mut(i));
+        let mut x = Mat::default();
+        self.embed_into(ids, &mut x);
+        x
+    }
+
+    fn embed_into(&self, ids: &[u32], x: &mut Mat) {
+        /// Tokens in a piece of parallel work.
+        const TOKENS: usize = 16;
+        let hidden = self.config.hidden;
+        x.reshape(ids.len(), hidden);
+        if let Some(table) = &self.embedding {
+            x.clear();
+            table.gather_add(ids, x);
+        } else {
+            threads::run_chunks(&mut x.data, TOKENS * hidden, |piece, rows| {
+                for (row, &id) in rows.chunks_exact_mut(hidden).zip(&ids[piece * TOKENS..]) {
+                    self.output.row(id as usize, row);
                 }
-                x
-            }
-        };
+            });
+        }
         if self.config.embedding_scale != 1.0 {
             x.data.iter_mut().for_each(|v| *v *= self.config.embedding_scale);
         }
-        x
     }
 }

@@ -4,7 +4,7 @@
 use super::batch::{TokenBatch, TokenExample};
 use super::importance::Observer;
 use super::weights::DecoderWeights;
-use super::{Decoder, DecoderAdapter, Step};
+use super::{Decoder, DecoderAdapter, Step, StepMemory};
 use sprat_nn::{Activation, Linear, Mat, PAGE, Span, TokenLoss, token_cross_entropy, token_losses};
 use std::ops::Range;
 
@@ -83,7 +83,9 @@ impl Decoder {
         let adapters = vec![adapter; spans.len()];
         let step = Step { ids: &batch.ids, spans: &spans, wanted: &[], adapters: &adapters };
         let mut cache = self.cache(pages.start as usize);
-        self.states(&step, &mut cache, observe)
+        let mut memory = StepMemory::default();
+        self.read_step(&step, &mut cache, observe, &mut memory);
+        memory.states
     }
 
     /// The losses of the tokens that count, from the states after the last layer.
@@ -170,9 +172,15 @@ pub(crate) fn batches(
 
 /// Some rows of the states.
 pub(crate) fn chosen(states: &Mat, rows: &[usize]) -> Mat {
-    let mut chosen = Mat::zeros(rows.len(), states.cols);
+    let mut chosen = Mat::default();
+    choose(states, rows, &mut chosen);
+    chosen
+}
+
+/// [`chosen`] into a matrix whose memory is reused.
+pub(crate) fn choose(states: &Mat, rows: &[usize], chosen: &mut Mat) {
+    chosen.reshape(rows.len(), states.cols);
     for (to, &from) in rows.iter().enumerate() {
         chosen.row_mut(to).copy_from_slice(states.row(from));
     }
-    chosen
 }

@@ -14,6 +14,7 @@ pub(crate) mod cpu;
 pub(crate) mod elementwise;
 pub(crate) mod f32;
 pub(crate) mod int8;
+pub(crate) mod paged;
 mod portable;
 pub(crate) mod rows;
 pub(crate) mod tile;

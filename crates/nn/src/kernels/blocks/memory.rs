@@ -2,14 +2,13 @@
 //! where the system has them. A matrix alone is too small for such pages, and walks through small
 //! ones cost bandwidth (`docs/benchmarks.md`).
 
+use crate::memory::{HUGE, advise};
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-/// Bytes of a huge page on x86-64 and on 64-bit Arm with pages of 4 KiB.
-const HUGE: usize = 2 << 20;
 /// Bytes of a region; what no page of it has been touched takes no memory.
 const REGION: usize = 32 << 20;
 /// Pieces begin on a cache line.
@@ -51,7 +50,6 @@ impl Region {
         // SAFETY: the size is not 0.
         let start = unsafe { alloc(layout) };
         let Some(start) = NonNull::new(start) else { handle_alloc_error(layout) };
-        // Before the memory is touched: pages that are there already stay as small as they are.
         advise(start, layout.size());
         Arc::new(Region { start, layout })
     }
@@ -136,19 +134,6 @@ impl<T: Copy + fmt::Debug> fmt::Debug for Piece<T> {
         f.debug_struct("Piece").field("count", &self.count).finish_non_exhaustive()
     }
 }
-
-#[cfg(target_os = "linux")]
-fn advise(start: NonNull<u8>, bytes: usize) {
-    unsafe extern "C" {
-        fn madvise(start: *mut std::ffi::c_void, bytes: usize, advice: i32) -> i32;
-    }
-    const MADV_HUGEPAGE: i32 = 14;
-    // SAFETY: a hint, which changes no contents; that it fails does not matter.
-    unsafe { madvise(start.as_ptr().cast(), bytes, MADV_HUGEPAGE) };
-}
-
-#[cfg(not(target_os = "linux"))]
-fn advise(_: NonNull<u8>, _: usize) {}
 
 #[cfg(test)]
 mod tests {

@@ -64,31 +64,45 @@ impl Panels {
         tile: &mut [f32],
     ) {
         let width = columns.len();
-        let (block, lines) = (self.layout.block, self.layout.lines());
+        let block = self.layout.block;
         for from in rows.clone().step_by(LANES) {
             let lanes = LANES.min(rows.end - from);
             for column in columns.clone().step_by(block) {
                 let at = from / LANES * (self.k / block) + column / block;
-                let data = &self.data[at * lines..(at + 1) * lines];
                 for lane in 0..lanes {
-                    let scale = self.scales.get(self.layout, at, lane);
-                    let minimum = match self.layout.minimums {
-                        true => self.minimums.get(self.layout, at, lane),
-                        false => 0.0,
-                    };
                     let begin = (from + lane - rows.start) * width + column - columns.start;
-                    let out = &mut tile[begin..begin + block];
-                    let value =
-                        |q: u8| (i32::from(q) - self.layout.offset) as f32 * scale + minimum;
-                    for (group, out) in out.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-                        let (line, byte, shift) = self.layout.place(group * 4, lane);
-                        let mask = if self.layout.bits == 4 { 0x0F } else { 0xFF };
-                        let bytes = &data[line].0[byte..byte + 4];
-                        for (out, q) in out.iter_mut().zip(bytes) {
-                            *out = value(q >> shift & mask);
-                        }
-                    }
+                    self.restore_block(at, lane, &mut tile[begin..begin + block]);
                 }
+            }
+        }
+    }
+
+    /// All weights of output `j`, `[inputs]`.
+    pub(crate) fn restore_row(&self, j: usize, row: &mut [f32]) {
+        let block = self.layout.block;
+        let first = j / LANES * (self.k / block);
+        for (at, out) in row.chunks_exact_mut(block).enumerate() {
+            self.restore_block(first + at, j % LANES, out);
+        }
+    }
+
+    /// The weights of block `at` of all strips' blocks, in a lane.
+    #[inline]
+    fn restore_block(&self, at: usize, lane: usize, out: &mut [f32]) {
+        let lines = self.layout.lines();
+        let data = &self.data[at * lines..(at + 1) * lines];
+        let scale = self.scales.get(self.layout, at, lane);
+        let minimum = match self.layout.minimums {
+            true => self.minimums.get(self.layout, at, lane),
+            false => 0.0,
+        };
+        let value = |q: u8| (i32::from(q) - self.layout.offset) as f32 * scale + minimum;
+        for (group, out) in out.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+            let (line, byte, shift) = self.layout.place(group * 4, lane);
+            let mask = if self.layout.bits == 4 { 0x0F } else { 0xFF };
+            let bytes = &data[line].0[byte..byte + 4];
+            for (out, q) in out.iter_mut().zip(bytes) {
+                *out = value(q >> shift & mask);
             }
         }
     }

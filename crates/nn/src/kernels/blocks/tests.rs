@@ -38,7 +38,7 @@ fn panels(k: usize, n: usize, layout: Layout) -> Panels {
 #[test]
 fn every_instruction_set_multiplies_what_the_blocks_hold() {
     for layout in LAYOUTS {
-        for (m, k, n) in [(1, 256, 1), (3, 512, 33), (12, 256, 16), (110, 256, 112)] {
+        for (m, k, n) in [(1, 256, 1), (3, 512, 33), (9, 512, 27), (12, 256, 16), (110, 256, 112)] {
             let (x, panels) = (matrix(m, k, 3), panels(k, n, layout));
             let (bias, start) = (matrix(1, n, 4).data, matrix(m, n, 5));
             let mut rows = Rows::default();
@@ -99,5 +99,17 @@ fn rows_are_kept_within_half_a_step() {
     for (at, factor) in rows.factors.iter().enumerate() {
         let sum: i32 = rows.bytes[at * 32..at * 32 + 32].iter().map(|b| i32::from(*b)).sum();
         assert_eq!(*factor, sum as f32 * rows.scales[at]);
+    }
+}
+
+#[test]
+fn a_row_of_weights_is_restored_as_it_is_multiplied() {
+    for layout in LAYOUTS {
+        let panels = panels(256, 21, layout);
+        for j in [0, 15, 16, 20] {
+            let mut row = vec![0.0; 256];
+            panels.restore_row(j, &mut row);
+            assert!(row.iter().enumerate().all(|(k, w)| *w == panels.get(k, j)), "{layout:?}");
+        }
     }
 }
