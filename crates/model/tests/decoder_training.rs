@@ -162,6 +162,23 @@ fn neither_threads_nor_memory_change_a_bit() {
     });
 }
 
+#[test]
+fn what_earlier_passes_leave_in_memory_changes_no_bit() {
+    each_family(|name, folder| {
+        for memory in [Memory::Normal, Memory::Low] {
+            let mut learner = away(open(folder), lora(&open(folder), None, 1));
+            learner.set_memory(memory);
+            let want = gradients(&learner, None);
+            let short = TokenBatch::new(&examples()[1..2]);
+            learner.accumulate(&short, None, 1.0, &mut learner.zero_gradients());
+            learner.measure(&short);
+            let again = gradients(&learner, None);
+            assert_eq!(again.0, want.0, "{name}");
+            assert!(again.1.slices() == want.1.slices(), "{name}, {memory:?}");
+        }
+    });
+}
+
 /// The mean loss as inference computes it, the adapter beside the weights.
 fn served(decoder: &Decoder, adapter: Option<&DecoderAdapter>) -> f64 {
     let (mut loss, mut tokens) = (0.0, 0);

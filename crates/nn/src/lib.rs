@@ -41,7 +41,7 @@ pub use blocks::BlockFormat;
 pub use cache::{PAGE, PagedCache, Scoring, Span};
 pub use dropout::Dropout;
 pub use embedding::Embedding;
-pub use gated::{gated_backward, gated_into};
+pub use gated::{gated_backward_into, gated_into};
 pub use linear::{Format, Linear};
 pub use lora::{Lora, LoraGrad, Placed};
 pub use loss::{CrossEntropy, softmax};

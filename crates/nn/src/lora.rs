@@ -60,6 +60,19 @@ impl Lora {
 /// inner values `[tokens, Σ rank]` that [`backward`] needs. All adapters have the same inputs;
 /// `dropout` is on their input, one mask for all.
 pub fn forward_add(adapters: &[Placed<'_>], x: &Mat, dropout: Option<Dropout>, y: &mut Mat) -> Mat {
+    let mut hidden = Mat::default();
+    forward_add_into(adapters, x, dropout, y, &mut hidden);
+    hidden
+}
+
+/// [`forward_add`] with the inner values in a matrix whose memory is reused.
+pub fn forward_add_into(
+    adapters: &[Placed<'_>],
+    x: &Mat,
+    dropout: Option<Dropout>,
+    y: &mut Mat,
+    hidden: &mut Mat,
+) {
     let inputs = x.cols;
     for Placed { lora, column } in adapters {
         assert_eq!((lora.a.cols, lora.b.cols), (inputs, lora.a.rows), "shapes of an adapter");
@@ -67,10 +80,10 @@ pub fn forward_add(adapters: &[Placed<'_>], x: &Mat, dropout: Option<Dropout>, y
     }
     let dropped = dropped(x, dropout);
     let x = dropped.as_ref().unwrap_or(x);
-    let mut hidden = Mat::zeros(x.rows, rank_of_all(adapters));
-    let total = hidden.cols;
+    let total = rank_of_all(adapters);
+    hidden.reshape(x.rows, total);
     if x.rows == 0 {
-        return hidden;
+        return;
     }
     let mut panels = Panels::default();
     let stacked = Stacked::new(adapters);
@@ -89,7 +102,6 @@ pub fn forward_add(adapters: &[Placed<'_>], x: &Mat, dropout: Option<Dropout>, y
         f32::multiply(x.rows, left, Right::Packed(&panels), target, cols, finish);
         first += rank;
     }
-    hidden
 }
 
 fn rank_of_all(adapters: &[Placed<'_>]) -> usize {
@@ -131,7 +143,7 @@ pub fn backward(
     let (tokens, inputs, total) = (x.rows, x.cols, rank_of_all(adapters));
     assert_eq!((hidden.rows, hidden.cols), (tokens, total), "inner values of these adapters");
     let mut dhidden = Mat::zeros(tokens, total);
-    let mut panels = Panels::default();
+    let (mut panels, mut transposed) = (Panels::default(), Mat::default());
     let mut first = 0;
     for (Placed { lora, column }, gradient) in adapters.iter().zip(gradients.iter_mut()) {
         let (rank, outputs) = (lora.a.rows, lora.b.rows);
@@ -140,11 +152,17 @@ pub fn backward(
         let right = rows_or_packed(&lora.b.data, rank, outputs, rank, &mut panels);
         let finish = Finish { alpha: lora.scale, ..Finish::REPLACE };
         f32::multiply(tokens, left, right, &mut dhidden.data[first..], total, finish);
-        // dB += scale · dyᵀ · hidden
-        let left = Left { data: &dy.data[*column..], row: 1, step: dy.cols };
-        let right = rows_or_packed(&hidden.data[first..], total, tokens, rank, &mut panels);
-        let finish = Finish { alpha: lora.scale, ..Finish::ADD };
-        f32::multiply(outputs, left, right, &mut gradient.b.data, rank, finish);
+        // dBᵀ = scale · hiddenᵀ · dy: this way round `dy`, which is large, is read along its rows.
+        let left = Left { data: &hidden.data[first..], row: 1, step: total };
+        let right = rows_or_packed(&dy.data[*column..], dy.cols, tokens, outputs, &mut panels);
+        let finish = Finish { alpha: lora.scale, ..Finish::REPLACE };
+        transposed.reshape(rank, outputs);
+        f32::multiply(rank, left, right, &mut transposed.data, outputs, finish);
+        for (j, gradient) in gradient.b.data.chunks_exact_mut(rank).enumerate() {
+            for (r, gradient) in gradient.iter_mut().enumerate() {
+                *gradient += transposed.data[r * outputs + j];
+            }
+        }
         first += rank;
     }
     // dA += dhiddenᵀ · x, for each adapter's rows.

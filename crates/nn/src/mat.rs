@@ -44,6 +44,12 @@ impl Mat {
         self.data.resize(rows * cols, 0.0);
     }
 
+    /// Becomes a copy of another matrix, in the memory that it has.
+    pub fn copy_from(&mut self, other: &Mat) {
+        self.reshape(other.rows, other.cols);
+        self.data.copy_from_slice(&other.data);
+    }
+
     /// Sets every element to zero.
     pub fn clear(&mut self) {
         self.data.fill(0.0);

@@ -25,11 +25,17 @@ pub struct RmsTape {
 impl RmsNorm {
     /// Normalizes `[tokens, width]`.
     pub fn forward(&self, x: &Mat) -> (Mat, RmsTape) {
-        let mut y = Mat::default();
+        let (mut y, mut tape) = (Mat::default(), RmsTape::default());
+        self.forward_tape(x, &mut y, &mut tape);
+        (y, tape)
+    }
+
+    /// [`Self::forward`] into a matrix and a tape whose memory is reused.
+    pub fn forward_tape(&self, x: &Mat, y: &mut Mat, tape: &mut RmsTape) {
         y.reshape(x.rows, x.cols);
-        let mut inverses = vec![0.0; x.rows];
+        tape.inverses.resize(x.rows, 0.0);
         let out = SharedMut(y.data.as_mut_ptr());
-        threads::run_chunks(&mut inverses, ROWS, |index, inverses| {
+        threads::run_chunks(&mut tape.inverses, ROWS, |index, inverses| {
             for (i, inverse) in inverses.iter_mut().enumerate() {
                 let row = index * ROWS + i;
                 // SAFETY: row `row` lies inside `y` and belongs to this piece alone.
@@ -38,7 +44,6 @@ impl RmsNorm {
                 *inverse = rows::rms(x.row(row), &self.gamma, self.eps, y);
             }
         });
-        (y, RmsTape { inverses })
     }
 
     /// [`Self::forward`] into a matrix whose memory is reused, for inference.

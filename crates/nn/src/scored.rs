@@ -7,6 +7,7 @@
 
 use crate::attention::Heads;
 use crate::kernels::f32::{Finish, Left, Panels, Right, multiply_here};
+use crate::kernels::tile::LANES;
 use crate::kernels::{elementwise, rows};
 use crate::linear::rows_or_packed;
 use crate::threads::{SharedMut, run};
@@ -36,11 +37,21 @@ struct Place {
     value: usize,
 }
 
+/// The positions that a block of queries sees, and how wide its rows of scores are: whole vectors.
+#[derive(Clone)]
+struct Seen {
+    positions: Range<usize>,
+    columns: usize,
+}
+
 /// A thread's working memory.
 #[derive(Default)]
 struct Scratch {
+    /// Keys and values of one head, transposed: what the heads of a group share.
+    keys: Transposed,
+    values: Transposed,
     panels: Panels,
-    /// Probabilities of a block of queries.
+    /// Probabilities of a block of queries, `[block, seen.columns]`.
     p: Vec<f32>,
     /// The gradient for the scores.
     ds: Vec<f32>,
@@ -52,59 +63,110 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
+/// One head's rows of a sequence, as the columns of a right operand.
+#[derive(Default)]
+struct Transposed {
+    data: Vec<f32>,
+    width: usize,
+    step: usize,
+}
+
+impl Transposed {
+    /// Transposes the first `width` numbers of `count` rows, `cols` apart.
+    fn set(&mut self, from: &[f32], cols: usize, count: usize, width: usize) {
+        // Any range of columns may be rounded up to whole vectors.
+        let step = count.next_multiple_of(LANES) + LANES;
+        (self.width, self.step) = (width, step);
+        self.data.resize(width * step, 0.0);
+        // Beyond the last row there must be numbers: what was there may be none.
+        for out in self.data.chunks_exact_mut(step) {
+            out[count..].fill(0.0);
+        }
+        for first in (0..count).step_by(LANES) {
+            let rows = first..(first + LANES).min(count);
+            for (d, out) in self.data.chunks_exact_mut(step).enumerate() {
+                for (out, row) in out[rows.clone()].iter_mut().zip(rows.clone()) {
+                    *out = from[row * cols + d];
+                }
+            }
+        }
+    }
+
+    /// The columns of what a block sees.
+    fn right(&self, seen: &Seen) -> Right<'_> {
+        let data = &self.data[seen.positions.start..];
+        Right::Rows { data, step: self.step, k: self.width, n: seen.columns }
+    }
+}
+
 impl ScoredAttention {
     /// Attends within each of the sequences that `bounds` (`n + 1` offsets) marks off.
     pub fn forward(&self, qkv: &Mat, bounds: &[usize]) -> Mat {
+        let mut out = Mat::default();
+        self.forward_into(qkv, bounds, &mut out);
+        out
+    }
+
+    /// [`Self::forward`] into a matrix whose memory is reused.
+    pub fn forward_into(&self, qkv: &Mat, bounds: &[usize], out: &mut Mat) {
         self.check(qkv, bounds);
-        let Heads { query, width, .. } = self.heads;
-        let mut out = Mat::zeros(qkv.rows, query * width);
+        let Heads { query, key_value, width } = self.heads;
+        out.reshape(qkv.rows, query * width);
         let target = SharedMut(out.data.as_mut_ptr());
-        run((bounds.len() - 1) * query, |task| {
-            let (from, n) = sequence(bounds, task / query);
-            let head = task % query;
-            let place = self.place(from, head);
+        let group = query / key_value;
+        run((bounds.len() - 1) * key_value, |task| {
+            let (from, n) = sequence(bounds, task / key_value);
+            let shared = task % key_value;
             SCRATCH.with_borrow_mut(|scratch| {
-                for block in blocks(n) {
-                    let seen = self.probabilities(qkv, place, block.clone(), scratch);
-                    let Scratch { panels, p, .. } = scratch;
-                    let left = Left { data: p, row: seen.len(), step: 1 };
-                    let values = &qkv.data[place.value + seen.start * qkv.cols..];
-                    let right = rows_or_packed(values, qkv.cols, seen.len(), width, panels);
-                    let first = (from + block.start) * query * width + head * width;
-                    let out = target.get().wrapping_add(first);
-                    // SAFETY: this head's columns of these rows: this task's alone.
-                    unsafe {
-                        multiply_here(
-                            block.len(),
-                            left,
-                            right,
-                            out,
-                            query * width,
-                            Finish::REPLACE,
-                        );
+                let place = self.place(from, shared * group);
+                scratch.keys.set(&qkv.data[place.key..], qkv.cols, n, width);
+                for head in shared * group..(shared + 1) * group {
+                    let place = self.place(from, head);
+                    for block in blocks(n) {
+                        let seen = self.probabilities(qkv, place, block.clone(), scratch);
+                        let Scratch { panels, p, .. } = &mut *scratch;
+                        let left = Left { data: p, row: seen.columns, step: 1 };
+                        let (start, count) = (seen.positions.start, seen.positions.len());
+                        let values = &qkv.data[place.value + start * qkv.cols..];
+                        let right = rows_or_packed(values, qkv.cols, count, width, panels);
+                        let first = (from + block.start) * query * width + head * width;
+                        let (out, step) = (target.get().wrapping_add(first), query * width);
+                        let finish = Finish::REPLACE;
+                        // SAFETY: this head's columns of these rows: this task's alone.
+                        unsafe { multiply_here(block.len(), left, right, out, step, finish) };
                     }
                 }
             });
         });
-        out
     }
 
     /// The gradient for `qkv` from that for the output.
     pub fn backward(&self, qkv: &Mat, bounds: &[usize], dout: &Mat) -> Mat {
+        let mut dqkv = Mat::default();
+        self.backward_into(qkv, bounds, dout, &mut dqkv);
+        dqkv
+    }
+
+    /// [`Self::backward`] into a matrix whose memory is reused.
+    pub fn backward_into(&self, qkv: &Mat, bounds: &[usize], dout: &Mat, dqkv: &mut Mat) {
         self.check(qkv, bounds);
         let Heads { query, key_value, width } = self.heads;
         assert_eq!((dout.rows, dout.cols), (qkv.rows, query * width), "shape of the gradient");
-        let mut dqkv = Mat::zeros(qkv.rows, qkv.cols);
+        dqkv.reshape(qkv.rows, qkv.cols);
+        dqkv.clear();
         let target = SharedMut(dqkv.data.as_mut_ptr());
         let group = query / key_value;
         // Queries that share a key add to one gradient: they are one task.
         run((bounds.len() - 1) * key_value, |task| {
             let (from, n) = sequence(bounds, task / key_value);
             let shared = task % key_value;
-            for head in shared * group..(shared + 1) * group {
-                let place = self.place(from, head);
-                let dout = &dout.data[from * query * width + head * width..];
-                SCRATCH.with_borrow_mut(|scratch| {
+            SCRATCH.with_borrow_mut(|scratch| {
+                let place = self.place(from, shared * group);
+                scratch.keys.set(&qkv.data[place.key..], qkv.cols, n, width);
+                scratch.values.set(&qkv.data[place.value..], qkv.cols, n, width);
+                for head in shared * group..(shared + 1) * group {
+                    let place = self.place(from, head);
+                    let dout = &dout.data[from * query * width + head * width..];
                     for block in blocks(n) {
                         // SAFETY: the columns of one group of heads in this sequence's rows: this
                         // task's alone.
@@ -112,14 +174,14 @@ impl ScoredAttention {
                             self.backward_block(qkv, place, block, dout, target.get(), scratch);
                         }
                     }
-                });
-            }
+                }
+            });
         });
-        dqkv
     }
 
     /// Adds to the gradients of one block of queries and of the keys and values that it sees.
-    /// `dout` begins at the head's column of the sequence's first row.
+    /// `dout` begins at the head's column of the sequence's first row; `scratch` has its keys and
+    /// values.
     ///
     /// # Safety
     /// `dqkv` has the shape of `qkv`, and nobody else touches the places of this head.
@@ -135,8 +197,9 @@ impl ScoredAttention {
         let Heads { query, width, .. } = self.heads;
         let (cols, count, out_cols) = (qkv.cols, block.len(), query * width);
         let seen = self.probabilities(qkv, place, block.clone(), scratch);
-        let Scratch { panels, p, ds, tanh } = scratch;
+        let Scratch { values, panels, p, ds, tanh, .. } = scratch;
         let dout = &dout[block.start * out_cols..];
+        let (first, tokens, columns) = (seen.positions.start, seen.positions.len(), seen.columns);
         let at = |first: usize, row: usize| first + row * cols;
         // A product that is added to rows of dqkv, `to` on, `rows` of them.
         let mut add = |rows: usize, left: Left<'_>, right: (&[f32], usize, usize), to: usize| {
@@ -146,65 +209,60 @@ impl ScoredAttention {
             unsafe { multiply_here(rows, left, right, dqkv.wrapping_add(to), cols, Finish::ADD) };
         };
         // dV += Pᵀ·dO
-        let left = Left { data: p, row: 1, step: seen.len() };
-        add(seen.len(), left, (dout, out_cols, count), at(place.value, seen.start));
+        let left = Left { data: p, row: 1, step: columns };
+        add(tokens, left, (dout, out_cols, count), at(place.value, first));
         // dP = dO·Vᵀ
-        ds.resize(count * seen.len(), 0.0);
-        let value = |j: usize| &qkv.data[at(place.value, seen.start + j)..];
-        panels.pack_columns(width, seen.len(), value);
+        ds.resize(count * columns, 0.0);
         let left = Left { data: dout, row: out_cols, step: 1 };
-        let right = Right::Packed(panels);
+        let (right, to) = (values.right(&seen), ds.as_mut_ptr());
         // SAFETY: `ds` has room for the scores' gradient.
-        unsafe { multiply_here(count, left, right, ds.as_mut_ptr(), seen.len(), Finish::REPLACE) };
-        // d softmax(scale·s), or d softmax(cap·tanh(scale/cap·s)).
-        rows::softmax_square_backward(p, ds, seen.len(), self.scoring.scale);
+        unsafe { multiply_here(count, left, right, to, columns, Finish::REPLACE) };
+        // d softmax(scale·s), or d softmax(cap·tanh(scale/cap·s)). Where p is 0 it is 0.
+        rows::softmax_square_backward(p, ds, columns, self.scoring.scale);
         if self.scoring.soft_cap.is_some() {
             for (d, t) in ds.iter_mut().zip(tanh.iter()) {
                 *d *= 1.0 - t * t;
             }
         }
-        let mut add = |rows: usize, left: Left<'_>, from: usize, k: usize, to: usize| {
-            let right = rows_or_packed(&qkv.data[from..], cols, k, width, panels);
-            // SAFETY: the caller's promise.
-            unsafe { multiply_here(rows, left, right, dqkv.wrapping_add(to), cols, Finish::ADD) };
-        };
         // dQ += dS·K, dK += dSᵀ·Q
-        let (query, key) = (at(place.query, block.start), at(place.key, seen.start));
-        add(count, Left { data: ds, row: seen.len(), step: 1 }, key, seen.len(), query);
-        add(seen.len(), Left { data: ds, row: 1, step: seen.len() }, query, count, key);
+        let (query, key) = (at(place.query, block.start), at(place.key, first));
+        let left = Left { data: ds, row: columns, step: 1 };
+        add(count, left, (&qkv.data[key..], cols, tokens), query);
+        let left = Left { data: ds, row: 1, step: columns };
+        add(tokens, left, (&qkv.data[query..], cols, count), key);
     }
 
-    /// The probabilities `[block, seen]` of a block of queries, into `scratch.p`, and the
-    /// positions that the block sees.
+    /// The probabilities of a block of queries, into `scratch.p`, and what the block sees;
+    /// `scratch.keys` are those of the sequence.
     fn probabilities(
         &self,
         qkv: &Mat,
         place: Place,
         block: Range<usize>,
         scratch: &mut Scratch,
-    ) -> Range<usize> {
+    ) -> Seen {
         let Scoring { scale, window, soft_cap } = self.scoring;
-        let (width, cols, count) = (self.heads.width, qkv.cols, block.len());
+        let (cols, count) = (qkv.cols, block.len());
         let lowest = |i: usize| window.map_or(0, |window| (i + 1).saturating_sub(window));
-        let seen = lowest(block.start)..block.end;
-        let Scratch { panels, p, tanh, .. } = scratch;
-        p.resize(count * seen.len(), 0.0);
-        let key = |j: usize| &qkv.data[place.key + (seen.start + j) * cols..];
-        panels.pack_columns(width, seen.len(), key);
+        let positions = lowest(block.start)..block.end;
+        let columns = positions.len().next_multiple_of(LANES);
+        let seen = Seen { positions, columns };
+        let Scratch { keys, p, tanh, .. } = scratch;
+        p.resize(count * columns, 0.0);
         let queries = &qkv.data[place.query + block.start * cols..];
         let left = Left { data: queries, row: cols, step: 1 };
-        let right = Right::Packed(panels);
+        let (right, to) = (keys.right(&seen), p.as_mut_ptr());
         // SAFETY: `p` has room for the scores.
-        unsafe { multiply_here(count, left, right, p.as_mut_ptr(), seen.len(), Finish::REPLACE) };
+        unsafe { multiply_here(count, left, right, to, columns, Finish::REPLACE) };
         if let Some(cap) = soft_cap {
             p.iter_mut().for_each(|x| *x *= scale / cap);
             elementwise::activate(Activation::Tanh, p);
             tanh.clear();
             tanh.extend_from_slice(p);
         }
-        for (i, row) in p.chunks_exact_mut(seen.len()).enumerate() {
+        for (i, row) in p.chunks_exact_mut(columns).enumerate() {
             let own = block.start + i;
-            let inside = lowest(own) - seen.start..own + 1 - seen.start;
+            let inside = lowest(own) - seen.positions.start..own + 1 - seen.positions.start;
             row[..inside.start].fill(0.0);
             row[inside.end..].fill(0.0);
             rows::softmax(&mut row[inside], soft_cap.unwrap_or(scale));

@@ -13,35 +13,41 @@ pub struct TokenLoss {
     pub hit: bool,
 }
 
+/// What of a row is exponentiated at a time: it stays in first-level cache, and its sum in `f32`
+/// is near enough.
+const PIECE: usize = 4096;
+
 /// The losses of `logits` `[tokens, vocabulary]` for the right tokens, one a row; the logits
 /// become the gradient of `weight · Σ loss`.
 pub fn token_cross_entropy(logits: &mut Mat, targets: &[u32], weight: f32) -> Vec<TokenLoss> {
     each_row(logits, targets, |row, target, found| {
-        *found = measure(row, target);
-        rows::softmax(row, 1.0);
-        row[target] -= 1.0;
-        row.iter_mut().for_each(|d| *d *= weight);
+        let (max, right) = (rows::greatest(row), row[target]);
+        let hit = is_first(row, target, max);
+        let mut sum = 0.0;
+        for piece in row.chunks_mut(PIECE) {
+            sum += f64::from(rows::exp_and_sum(piece, max));
+        }
+        *found = TokenLoss { loss: sum.ln() - f64::from(right - max), hit };
+        // weight·(p − 1 of the right one), p = e^(z − max)/Σ.
+        rows::scale(row, (f64::from(weight) / sum) as f32);
+        row[target] -= weight;
     })
 }
 
 /// The losses alone; the logits stay.
 pub fn token_losses(logits: &mut Mat, targets: &[u32]) -> Vec<TokenLoss> {
-    each_row(logits, targets, |row, target, found| *found = measure(row, target))
+    each_row(logits, targets, |row, target, found| {
+        let max = rows::greatest(row);
+        let sum: f64 = row.chunks(PIECE).map(|piece| f64::from(rows::sum_exp(piece, max))).sum();
+        // Exact even where the probability underflows.
+        let loss = sum.ln() - f64::from(row[target] - max);
+        *found = TokenLoss { loss, hit: is_first(row, target, max) };
+    })
 }
 
-/// `ln Σ e^{z−max} − (z_y − max)`: exact even where the probability underflows.
-fn measure(row: &[f32], target: usize) -> TokenLoss {
-    let (mut max, mut best) = (f32::NEG_INFINITY, 0);
-    for (at, &z) in row.iter().enumerate() {
-        if z > max {
-            (max, best) = (z, at);
-        }
-    }
-    let mut sum = 0.0;
-    for piece in row.chunks(4096) {
-        sum += f64::from(rows::sum_exp(piece, max));
-    }
-    TokenLoss { loss: sum.ln() - f64::from(row[target] - max), hit: best == target }
+/// Whether the element at `target` is the first of the greatest.
+fn is_first(row: &[f32], target: usize, max: f32) -> bool {
+    row[target] == max && !row[..target].contains(&max)
 }
 
 fn each_row(

@@ -6,7 +6,7 @@ use super::batch::TokenBatch;
 use super::gradients::DecoderGradients;
 use super::output::TokenSum;
 use super::projection::{Projection, Slot};
-use super::training::{self, LayerGradients, LayerTape, Pass, SlotLora, SlotLoras};
+use super::training::{self, LayerGradients, LayerTape, Pass, Scratch, SlotLora, SlotLoras};
 use super::weights::DecoderWeights;
 use super::{Decoder, DecoderConfig};
 use crate::adapter::{Adapter, LoraPair, tensor_name};
@@ -18,6 +18,7 @@ use crate::tuning::{LoraSettings, uniform};
 use sprat_nn::{Embedding, Format, Lora, Mat, Rotations};
 use sprat_task::random::stream;
 use sprat_task::{Error, Result};
+use std::sync::{Mutex, PoisonError};
 
 /// What is trained of a decoder.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,12 +50,19 @@ pub struct DecoderLearner {
     /// Of every layer; empty where nothing is adapted.
     adapters: Vec<[SlotLoras; 4]>,
     pub(super) full: Option<DecoderWeights>,
+    /// Locked for as long as a pass goes.
+    pass_memory: Mutex<PassMemory>,
 }
 
-/// What backward has of a layer.
-enum Kept {
-    Tape(Box<LayerTape>),
-    States(Mat),
+/// What passes compute in, kept from one to the next: fetching a gigabyte from the system anew at
+/// every step takes a tenth of its time.
+#[derive(Debug, Default)]
+struct PassMemory {
+    /// One for each layer whose backward follows; with [`Memory::Low`] one for all.
+    tapes: Vec<LayerTape>,
+    /// The states before each layer, with [`Memory::Low`].
+    before: Vec<Mat>,
+    scratch: Scratch,
 }
 
 impl DecoderLearner {
@@ -82,7 +90,8 @@ impl DecoderLearner {
         };
         let layers = 0..config.layers.len();
         let adapters = layers.map(|layer| fresh(config, &tuning, layer, seed)).collect();
-        Ok(DecoderLearner { decoder, tuning, memory: Memory::Normal, adapters, full })
+        let (memory, pass_memory) = (Memory::Normal, Mutex::default());
+        Ok(DecoderLearner { decoder, tuning, memory, adapters, full, pass_memory })
     }
 
     /// Chooses what is kept between forward and backward.
@@ -116,10 +125,14 @@ impl DecoderLearner {
     pub fn measure(&self, batch: &TokenBatch) -> TokenSum {
         let rotations = self.rotations(batch);
         let mut x = self.decoder.embed(&batch.ids);
+        let mut memory = self.pass_memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let PassMemory { tapes, scratch, .. } = &mut *memory;
+        tapes.resize_with(tapes.len().max(1), LayerTape::default);
         for (at, layer) in self.decoder.layers.iter().enumerate() {
             let pass = self.pass(batch, &rotations, None, at);
-            training::forward(layer, &self.adapters[at], &mut x, pass);
+            training::forward(layer, &self.adapters[at], &mut x, pass, &mut tapes[0], scratch);
         }
+        drop(memory);
         self.decoder.losses(batch, &x)
     }
 
@@ -137,32 +150,39 @@ impl DecoderLearner {
         let pass = |layer| self.pass(batch, &rotations, noise, layer);
         let first = self.first();
         let mut x = self.decoder.embed(&batch.ids);
-        let mut kept = Vec::new();
+        let mut memory = self.pass_memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let PassMemory { tapes, before, scratch } = &mut *memory;
+        let (layers, low) = (self.decoder.layers.len(), self.memory == Memory::Low);
+        let kept = layers - first;
+        tapes.resize_with(if low { 1 } else { kept }, LayerTape::default);
+        before.resize_with(if low { kept } else { 0 }, Mat::default);
         for (at, layer) in self.decoder.layers.iter().enumerate() {
-            let before = match (at >= first, self.memory) {
-                (true, Memory::Low) => Some(x.clone()),
-                _ => None,
-            };
-            let tape = training::forward(layer, &self.adapters[at], &mut x, pass(at));
-            if at >= first {
-                kept.push(before.map_or_else(|| Kept::Tape(Box::new(tape)), Kept::States));
+            // Layers without backward use any tape.
+            let own = at.saturating_sub(first);
+            if low && at >= first {
+                before[own].copy_from(&x);
             }
+            let tape = &mut tapes[if low { 0 } else { own }];
+            training::forward(layer, &self.adapters[at], &mut x, pass(at), tape, scratch);
         }
         let sum = self.decoder.losses_backward(batch, &mut x, weight, gradients.full.as_mut());
         let mut dx = x;
-        for (at, kept) in (first..self.decoder.layers.len()).zip(kept).rev() {
+        for at in (first..layers).rev() {
             let (layer, adapters) = (&self.decoder.layers[at], &self.adapters[at]);
-            let tape = match kept {
-                Kept::Tape(tape) => *tape,
-                Kept::States(mut x) => training::forward(layer, adapters, &mut x, pass(at)),
-            };
+            let tape = &mut tapes[if low { 0 } else { at - first }];
+            if low {
+                let x = &mut before[at - first];
+                training::forward(layer, adapters, x, pass(at), tape, scratch);
+            }
             let into = LayerGradients {
                 lora: &mut gradients.lora[at],
                 full: gradients.full.as_mut().map(|full| &mut full.layers[at]),
             };
             let below = at > first || self.full.is_some();
-            training::backward(layer, adapters, tape, &mut dx, into, pass(at), below);
+            let own = (&*tape, &mut *scratch);
+            training::backward(layer, adapters, own, &mut dx, into, pass(at), below);
         }
+        drop(memory);
         if let Some(full) = &mut gradients.full {
             let scale = self.decoder.config.embedding_scale;
             dx.data.iter_mut().for_each(|d| *d *= scale);

@@ -7,7 +7,7 @@ use super::weights::DecoderLayerWeights;
 use crate::training::{Noise, Place};
 use sprat_nn::{
     Dropout, Linear, Lora, LoraGrad, Mat, Placed, RmsNorm, RmsTape, RotatedHeads, Rotations,
-    ScoredAttention, gated_backward, gated_into, lora,
+    ScoredAttention, gated_backward_into, gated_into, lora,
 };
 
 /// The adapters of one product.
@@ -52,6 +52,22 @@ impl Pass<'_> {
     }
 }
 
+/// Memory that the layers of a pass share, and passes one after another.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    normed: Mat,
+    gated: Mat,
+    change: Mat,
+    part: Mat,
+    /// Gradients on their way through a layer.
+    dchange: Mat,
+    dgated: Mat,
+    dwide: Mat,
+    dcontext: Mat,
+    dqkv: Mat,
+    dx: Mat,
+}
+
 /// What a layer's backward needs. What norms and gates put out is computed again.
 #[derive(Debug, Default)]
 pub(crate) struct LayerTape {
@@ -74,66 +90,65 @@ pub(crate) struct LayerTape {
     feed_forward_change: (Mat, RmsTape),
 }
 
-/// Replaces the states `x` by those after the layer and gives the tape.
+/// Replaces the states `x` by those after the layer and fills the tape.
 pub(crate) fn forward(
     layer: &Layer,
     adapters: &[SlotLoras; 4],
     x: &mut Mat,
     pass: Pass<'_>,
-) -> LayerTape {
-    let mut tape = LayerTape::default();
-    let mut part = Mat::default();
-    let mut linear = |slot: Slot, x: &Mat, low: &mut [Mat; 4]| {
-        let mut y = Mat::default();
-        layer.linear(slot).forward_into(x, &mut y, &mut part);
+    tape: &mut LayerTape,
+    scratch: &mut Scratch,
+) {
+    let Scratch { normed, gated, change, part, .. } = scratch;
+    let mut linear = |slot: Slot, x: &Mat, low: &mut [Mat; 4], y: &mut Mat| {
+        layer.linear(slot).forward_into(x, y, part);
         let own = &adapters[slot as usize];
         if !own.is_empty() {
-            low[slot as usize] = lora::forward_add(&placed(own), x, pass.dropout(slot), &mut y);
+            let (low, dropout) = (&mut low[slot as usize], pass.dropout(slot));
+            lora::forward_add_into(&placed(own), x, dropout, y, low);
         }
-        y
     };
     let heads = pass.config.heads;
-    let (normed, norm) = layer.attention_norm.forward(x);
-    tape.attention_norm = norm;
-    let mut qkv = linear(Slot::Qkv, &normed, &mut tape.low);
-    drop(normed);
+    tape.x.copy_from(x);
+    layer.attention_norm.forward_tape(x, normed, &mut tape.attention_norm);
+    linear(Slot::Qkv, normed, &mut tape.low, &mut tape.qkv);
+    let qkv = &mut tape.qkv;
     if let Some([queries, keys]) = &layer.head_norms {
-        tape.plain = qkv.clone();
+        tape.plain.copy_from(qkv);
         tape.head_norms = Some([
-            queries.heads_in_place(&mut qkv, 0, heads.query),
-            keys.heads_in_place(&mut qkv, heads.query * heads.width, heads.key_value),
+            queries.heads_in_place(qkv, 0, heads.query),
+            keys.heads_in_place(qkv, heads.query * heads.width, heads.key_value),
         ]);
     }
     if let Some((rotations, turned)) = pass.rotation() {
-        rotations.forward(&mut qkv, turned);
+        rotations.forward(qkv, turned);
     }
-    tape.context = pass.attention().forward(&qkv, pass.bounds);
-    tape.qkv = qkv;
-    let change = linear(Slot::AttentionOutput, &tape.context, &mut tape.low);
-    tape.x = x.clone();
-    tape.attention_change = add_change(x, change, layer.attention_post_norm.as_ref());
+    pass.attention().forward_into(qkv, pass.bounds, &mut tape.context);
+    linear(Slot::AttentionOutput, &tape.context, &mut tape.low, change);
+    let post = layer.attention_post_norm.as_ref();
+    add_change(x, change, post, normed, &mut tape.attention_change);
 
-    let (normed, norm) = layer.feed_forward_norm.forward(x);
-    tape.feed_forward_norm = norm;
-    tape.wide = linear(Slot::GateUp, &normed, &mut tape.low);
-    drop(normed);
-    let mut gated = Mat::default();
-    gated_into(pass.config.activation, &tape.wide, &mut gated);
-    let change = linear(Slot::Down, &gated, &mut tape.low);
-    tape.middle = x.clone();
-    tape.feed_forward_change = add_change(x, change, layer.feed_forward_post_norm.as_ref());
-    tape
+    tape.middle.copy_from(x);
+    layer.feed_forward_norm.forward_tape(x, normed, &mut tape.feed_forward_norm);
+    linear(Slot::GateUp, normed, &mut tape.low, &mut tape.wide);
+    gated_into(pass.config.activation, &tape.wide, gated);
+    linear(Slot::Down, gated, &mut tape.low, change);
+    let post = layer.feed_forward_post_norm.as_ref();
+    add_change(x, change, post, normed, &mut tape.feed_forward_change);
 }
 
-/// `x += norm(change)`, or `x += change` without a norm; gives what the norm's backward needs.
-fn add_change(x: &mut Mat, change: Mat, norm: Option<&RmsNorm>) -> (Mat, RmsTape) {
-    let Some(norm) = norm else {
-        x.add(&change);
-        return (Mat::default(), RmsTape::default());
-    };
-    let (normed, tape) = norm.forward(&change);
-    x.add(&normed);
-    (change, tape)
+/// `x += norm(change)`, or `x += change` without a norm; keeps what the norm's backward needs.
+fn add_change(
+    x: &mut Mat,
+    change: &Mat,
+    norm: Option<&RmsNorm>,
+    normed: &mut Mat,
+    (kept, tape): &mut (Mat, RmsTape),
+) {
+    let Some(norm) = norm else { return x.add(change) };
+    norm.forward_tape(change, normed, tape);
+    x.add(normed);
+    kept.copy_from(change);
 }
 
 /// Where a layer's gradients go.
@@ -171,7 +186,7 @@ struct NormGradients<'a> {
 pub(crate) fn backward(
     layer: &Layer,
     adapters: &[SlotLoras; 4],
-    tape: LayerTape,
+    (tape, scratch): (&LayerTape, &mut Scratch),
     dy: &mut Mat,
     mut gradients: LayerGradients<'_>,
     pass: Pass<'_>,
@@ -179,91 +194,86 @@ pub(crate) fn backward(
 ) {
     let (heads, full) = (pass.config.heads, gradients.full.is_some());
     let trained = |slot: Slot| full || !adapters[slot as usize].is_empty();
-    let mut part = Mat::default();
-    // Adds to a product's gradients; gives the gradient for its input, where wanted.
-    let mut linear =
-        |slot: Slot, x: &Mat, dy: &Mat, gradients: &mut LayerGradients<'_>, wanted: bool| {
-            let mut dx = Mat::default();
-            if wanted {
-                layer.linear(slot).backward_input_into(dy, &mut dx, &mut part);
-            }
-            let own = &adapters[slot as usize];
-            if !own.is_empty() {
-                let low = &tape.low[slot as usize];
-                let into = &mut gradients.lora[slot as usize];
-                let dx = wanted.then_some(&mut dx);
-                lora::backward(&placed(own), x, pass.dropout(slot), low, dy, into, dx);
-            }
-            if let Some(full) = &mut gradients.full {
-                let own = &mut full.linear[slot as usize];
-                let bias = (!own.bias.is_empty()).then_some(&mut own.bias[..]);
-                Linear::backward_weight(x, dy, &mut own.weight, bias);
-            }
-            dx
-        };
+    let Scratch { normed, gated, part, dchange, dgated, dwide, dcontext, dqkv, dx, .. } = scratch;
+    // Adds to a product's gradients; the gradient for its input goes to `dx`, where wanted.
+    let mut linear = |slot: Slot,
+                      x: &Mat,
+                      dy: &Mat,
+                      gradients: &mut LayerGradients<'_>,
+                      mut dx: Option<&mut Mat>| {
+        if let Some(dx) = &mut dx {
+            layer.linear(slot).backward_input_into(dy, dx, part);
+        }
+        let own = &adapters[slot as usize];
+        if !own.is_empty() {
+            let low = &tape.low[slot as usize];
+            let into = &mut gradients.lora[slot as usize];
+            lora::backward(&placed(own), x, pass.dropout(slot), low, dy, into, dx);
+        }
+        if let Some(full) = &mut gradients.full {
+            let own = &mut full.linear[slot as usize];
+            let bias = (!own.bias.is_empty()).then_some(&mut own.bias[..]);
+            Linear::backward_weight(x, dy, &mut own.weight, bias);
+        }
+    };
     let (head_norms, sandwich) = (layer.head_norms.is_some(), layer.attention_post_norm.is_some());
     // The input of a product, computed again where it is needed.
-    let normed = |slot: Slot, norm: &RmsNorm, x: &Mat| {
-        let mut y = Mat::default();
+    let again = |slot: Slot, norm: &RmsNorm, x: &Mat, y: &mut Mat| {
         if trained(slot) {
-            norm.forward_into(x, &mut y);
+            norm.forward_into(x, y);
         }
-        y
     };
 
     // x = middle + post_norm(down(gated(gate_up(norm(middle)))))
-    let mut change = dy.clone();
+    dchange.copy_from(dy);
     if let Some(norm) = &layer.feed_forward_post_norm {
         let (x, tape) = &tape.feed_forward_change;
         let dgamma = gradients.norms(head_norms, sandwich).feed_forward_post;
-        norm.backward(x, tape, &mut change, dgamma);
+        norm.backward(x, tape, dchange, dgamma);
     }
-    let mut gated = Mat::default();
     if trained(Slot::Down) {
-        gated_into(pass.config.activation, &tape.wide, &mut gated);
+        gated_into(pass.config.activation, &tape.wide, gated);
     }
-    let dgated = linear(Slot::Down, &gated, &change, &mut gradients, true);
-    drop(gated);
-    let dwide = gated_backward(pass.config.activation, &tape.wide, &dgated);
-    drop(dgated);
-    let x = normed(Slot::GateUp, &layer.feed_forward_norm, &tape.middle);
-    let mut dx = linear(Slot::GateUp, &x, &dwide, &mut gradients, true);
+    linear(Slot::Down, gated, dchange, &mut gradients, Some(dgated));
+    gated_backward_into(pass.config.activation, &tape.wide, dgated, dwide);
+    again(Slot::GateUp, &layer.feed_forward_norm, &tape.middle, normed);
+    linear(Slot::GateUp, normed, dwide, &mut gradients, Some(dx));
     let dgamma = gradients.norms(head_norms, sandwich).feed_forward;
-    layer.feed_forward_norm.backward(&tape.middle, &tape.feed_forward_norm, &mut dx, dgamma);
-    dy.add(&dx);
+    layer.feed_forward_norm.backward(&tape.middle, &tape.feed_forward_norm, dx, dgamma);
+    dy.add(dx);
 
     // middle = x + post_norm(output(attention(rotated(head_norms(qkv(norm(x)))))))
     if !below && !trained(Slot::AttentionOutput) && !trained(Slot::Qkv) {
         return;
     }
-    change.data.copy_from_slice(&dy.data);
+    dchange.copy_from(dy);
     if let Some(norm) = &layer.attention_post_norm {
         let (x, tape) = &tape.attention_change;
         let dgamma = gradients.norms(head_norms, sandwich).attention_post;
-        norm.backward(x, tape, &mut change, dgamma);
+        norm.backward(x, tape, dchange, dgamma);
     }
-    let dcontext = linear(Slot::AttentionOutput, &tape.context, &change, &mut gradients, true);
+    linear(Slot::AttentionOutput, &tape.context, dchange, &mut gradients, Some(dcontext));
     if !below && !trained(Slot::Qkv) {
         return;
     }
-    let mut dqkv = pass.attention().backward(&tape.qkv, pass.bounds, &dcontext);
+    pass.attention().backward_into(&tape.qkv, pass.bounds, dcontext, dqkv);
     if let Some((rotations, turned)) = pass.rotation() {
-        rotations.backward(&mut dqkv, turned);
+        rotations.backward(dqkv, turned);
     }
     if let (Some([queries, keys]), Some([of_queries, of_keys])) =
         (&layer.head_norms, &tape.head_norms)
     {
         let [dqueries, dkeys] = gradients.norms(head_norms, sandwich).heads;
         let place = (heads.query * heads.width, heads.key_value);
-        queries.backward_heads(&tape.plain, of_queries, &mut dqkv, (0, heads.query), dqueries);
-        keys.backward_heads(&tape.plain, of_keys, &mut dqkv, place, dkeys);
+        queries.backward_heads(&tape.plain, of_queries, dqkv, (0, heads.query), dqueries);
+        keys.backward_heads(&tape.plain, of_keys, dqkv, place, dkeys);
     }
-    let x = normed(Slot::Qkv, &layer.attention_norm, &tape.x);
-    let mut dx = linear(Slot::Qkv, &x, &dqkv, &mut gradients, below);
+    again(Slot::Qkv, &layer.attention_norm, &tape.x, normed);
+    linear(Slot::Qkv, normed, dqkv, &mut gradients, below.then_some(&mut *dx));
     if below {
         let dgamma = gradients.norms(head_norms, sandwich).attention;
-        layer.attention_norm.backward(&tape.x, &tape.attention_norm, &mut dx, dgamma);
-        dy.add(&dx);
+        layer.attention_norm.backward(&tape.x, &tape.attention_norm, dx, dgamma);
+        dy.add(dx);
     }
 }
 

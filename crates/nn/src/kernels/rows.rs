@@ -227,9 +227,40 @@ fn sum_exp_body<const FMA: bool>(row: &[f32], max: f32) -> f32 {
     fold(row, 0.0, |sum, x| sum + exp::<FMA>(x - max), |a, b| a + b)
 }
 
+#[inline(always)]
+fn greatest_body<const FMA: bool>(row: &[f32]) -> f32 {
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    fold(row, f32::NEG_INFINITY, larger, larger)
+}
+
+#[inline(always)]
+fn exp_and_sum_body<const FMA: bool>(row: &mut [f32], max: f32) -> f32 {
+    for x in row.iter_mut() {
+        *x = exp::<FMA>(*x - max);
+    }
+    fold(row, 0.0, |sum, x| sum + x, |a, b| a + b)
+}
+
+#[inline(always)]
+fn scale_body<const FMA: bool>(row: &mut [f32], factor: f32) {
+    row.iter_mut().for_each(|x| *x *= factor);
+}
+
 each_level! {
     /// `Σ e^(x − max)`.
     sum_exp(row: &[f32], max: f32) -> f32 = sum_exp_body
+}
+each_level! {
+    /// The greatest element; what is no number does not count.
+    greatest(row: &[f32]) -> f32 = greatest_body
+}
+each_level! {
+    /// `x = e^(x − max)`; gives their sum, the bits of [`sum_exp`].
+    exp_and_sum(row: &mut [f32], max: f32) -> f32 = exp_and_sum_body
+}
+each_level! {
+    /// `x = factor·x`.
+    scale(row: &mut [f32], factor: f32) = scale_body
 }
 each_level! {
     /// [`softmax`] of each row of a square of scores, over the first `i + 1` of row `i` when
