@@ -39,5 +39,5 @@ reference: ## Write docs/reference from the code.
 base-model: ## Train a small base model from random weights on public text: hours; goes on where it stopped
 	cargo run --release --quiet -p sprat-train --example base_model .cache/base-model
 
-bench-%: build ## bench-{encoder-train,encoder-serve,banking77,data-check,mask-cost,train,qlora,decode,decode-batch,prefill,contended,json,extraction,drift}
+bench-%: build ## bench-{encoder-train,encoder-serve,banking77,data-check,mask-cost,train,qlora,decode,decode-batch,prefill,contended,json,extraction,drift,route}
 	@benches/run $*

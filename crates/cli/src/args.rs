@@ -82,6 +82,9 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Answer the lines of a JSON Lines file.
     Predict(Predict),
+    /// Find, and explain, which requests the small model keeps and which go to a large one.
+    #[command(subcommand)]
+    Route(RouteCommand),
     /// Show, or make, API keys for the server.
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -472,6 +475,98 @@ pub(crate) enum TracesFormat {
     Parquet,
     /// OpenAI's fine-tuning examples.
     Openai,
+}
+
+/// `sprat route …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum RouteCommand {
+    /// Find the threshold on graded requests, with a bound on the failures of what is kept.
+    Fit(RouteFit),
+    /// Replay one request: which side would answer it, and why.
+    Explain(RouteExplain),
+}
+
+/// `sprat route fit`
+#[derive(Args, Debug)]
+pub(crate) struct RouteFit {
+    /// The small model: a version or a folder; by default the promoted release.
+    #[arg(long, value_name = "REF")]
+    pub(crate) model: Option<String>,
+    /// A file of graded requests, in the columns of the task; by default the validation part.
+    #[arg(long, value_name = "FILE", conflicts_with = "traces")]
+    pub(crate) data: Option<PathBuf>,
+    /// Grade the texts of the traces by agreement with the large model.
+    #[arg(long)]
+    pub(crate) traces: bool,
+    /// Do not ask the large model.
+    #[arg(long, conflicts_with = "traces")]
+    pub(crate) gold_only: bool,
+    /// The greatest failure rate among kept requests.
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) alpha: Option<f64>,
+    /// The probability that the bound may fail.
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) delta: Option<f64>,
+    /// What counts as a failure.
+    #[arg(long)]
+    pub(crate) failure: Option<FailureArg>,
+    /// When the route decides.
+    #[arg(long)]
+    pub(crate) policy: Option<PolicyArg>,
+    /// The seed of the parts.
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// Where the HTML report goes.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+}
+
+/// `sprat route explain`
+#[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("request").required(true))]
+pub(crate) struct RouteExplain {
+    /// The text of the request.
+    #[arg(group = "request")]
+    pub(crate) text: Option<String>,
+    /// A file with the text.
+    #[arg(long, value_name = "FILE", group = "request")]
+    pub(crate) file: Option<PathBuf>,
+    /// The id of a trace whose text was kept.
+    #[arg(long, value_name = "ID", group = "request")]
+    pub(crate) trace: Option<String>,
+    /// The small model: a version or a folder; by default the promoted release.
+    #[arg(long, value_name = "REF")]
+    pub(crate) model: Option<String>,
+    /// The word in the header `x-sprat-tag`.
+    #[arg(long)]
+    pub(crate) tag: Option<String>,
+    /// The name of the client's key.
+    #[arg(long)]
+    pub(crate) client: Option<String>,
+    /// The request carries `x-sprat-private: 1`.
+    #[arg(long)]
+    pub(crate) private: bool,
+    /// Really answer it, by the side that the route says; this may cost money.
+    #[arg(long)]
+    pub(crate) ask: bool,
+}
+
+/// `--failure`
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum FailureArg {
+    /// The small model's answer is wrong.
+    Wrong,
+    /// It is wrong, and the large model's would have been right.
+    Regret,
+}
+
+/// `--policy`
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum PolicyArg {
+    /// After the small model has answered, by its confidence.
+    After,
+    /// Before a model is asked, by the request.
+    Before,
 }
 
 /// `sprat up`

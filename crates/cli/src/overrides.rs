@@ -1,7 +1,7 @@
 //! Flags that stand over the settings file.
 
-use crate::args::{DataClean, MethodArg, Tune};
-use sprat_task::settings::{Method, Settings};
+use crate::args::{DataClean, FailureArg, MethodArg, PolicyArg, RouteFit, Tune};
+use sprat_task::settings::{Method, RouteFailure, RoutePolicy, Settings};
 
 /// Puts the flags of `sprat tune` over the settings.
 pub(crate) fn tune(settings: &mut Settings, flags: &Tune) {
@@ -31,6 +31,24 @@ pub(crate) fn clean(settings: &mut Settings, flags: &DataClean) {
     settings.data.drop_label_errors |= flags.drop_label_errors;
     settings.data.redact |= flags.redact;
     settings.data.pick = flags.pick.or(settings.data.pick);
+}
+
+/// Puts the flags of `sprat route fit` over the settings.
+pub(crate) fn route(settings: &mut Settings, flags: &RouteFit) {
+    let route = &mut settings.route;
+    set(&mut route.alpha, flags.alpha);
+    set(&mut route.delta, flags.delta);
+    set(&mut route.seed, flags.seed);
+    let failure = flags.failure.map(|failure| match failure {
+        FailureArg::Wrong => RouteFailure::Wrong,
+        FailureArg::Regret => RouteFailure::Regret,
+    });
+    set(&mut route.failure, failure);
+    let policy = flags.policy.map(|policy| match policy {
+        PolicyArg::After => RoutePolicy::After,
+        PolicyArg::Before => RoutePolicy::Before,
+    });
+    set(&mut route.policy, policy);
 }
 
 fn set<T>(place: &mut T, value: Option<T>) {

@@ -70,7 +70,9 @@ fn settings() -> String {
     let mut page = format!("# Settings\n\n{NOTE}");
     page += "Every setting of `sprat.toml` has a default; an unknown key is an error that names \
              the nearest known one.\n";
-    let defaults = Settings { candidates: vec![Default::default()], ..Settings::default() };
+    let mut defaults = Settings { candidates: vec![Default::default()], ..Settings::default() };
+    defaults.route.rules = vec![Default::default()];
+    defaults.route.split = vec![Default::default()];
     let defaults = serde_json::to_value(defaults).unwrap_or_default();
     for section in SECTIONS {
         let title = if section.repeated {
@@ -82,9 +84,12 @@ fn settings() -> String {
         page += "|---|---|---|---|\n";
         for field in section.fields {
             let key = &field.path[section.name.len() + 1..];
-            let values = &defaults[section.name];
+            let values = section.name.split('.').fold(&defaults, |at, name| &at[name]);
             let default = if section.repeated { &values[0][key] } else { &values[key] };
+            // Tables have sections of their own, with the defaults of one.
+            let tables = SECTIONS.iter().any(|below| below.name == field.path);
             let default = match default {
+                _ if tables => "–".to_string(),
                 serde_json::Value::Null => "–".to_string(),
                 value => format!("`{value}`"),
             };
@@ -105,7 +110,8 @@ fn toml_type(kind: &str) -> &'static str {
         "bool" => "boolean",
         "u64" | "usize" => "integer",
         "f64" => "number",
-        _ if inner.starts_with("Vec<") => "list of strings",
+        "Vec<String>" => "list of strings",
+        _ if inner.starts_with("Vec<") => "tables",
         _ => "string",
     }
 }

@@ -276,6 +276,41 @@ pub static WATCH_ACTION: Code = Code {
     remedy: "Follow the reason given; the alarm stands, and its evidence is in `sprat watch log`.",
 };
 
+/// No route was fitted for a version.
+pub static ROUTE_UNFITTED: Code = Code {
+    id: "SPRAT-FLOW-ROUTE-UNFITTED",
+    kind: Kind::Failed,
+    summary: "No route is fitted for the version that is to be served, and no confidence is set \
+              from which its answers are kept.",
+    remedy: "Run `sprat route fit`, or set `route.keep_above`.",
+};
+
+/// The fitted route belongs to something else.
+pub static ROUTE_OTHER_VERSION: Code = Code {
+    id: "SPRAT-FLOW-ROUTE-OTHER-VERSION",
+    kind: Kind::Failed,
+    summary: "The fitted route belongs to another version or encoder than the one that is to be \
+              served: its threshold says nothing about this one.",
+    remedy: "Run `sprat route fit` for this version, or set `route.keep_above`.",
+};
+
+/// The graded requests do not support the bound.
+pub static ROUTE_REFUSED: Code = Code {
+    id: "SPRAT-FLOW-ROUTE-REFUSED",
+    kind: Kind::Refused,
+    summary: "No threshold could be shown to keep the failure rate within its bound.",
+    remedy: "Grade more requests, allow more failures (`route.alpha`) or a greater risk \
+             (`route.delta`), or tune a better small model.",
+};
+
+/// The traces hold no texts to replay or to grade.
+pub static ROUTE_TRACES: Code = Code {
+    id: "SPRAT-FLOW-ROUTE-TRACES",
+    kind: Kind::Failed,
+    summary: "The traces hold no text for what was asked.",
+    remedy: "Set `trace_text = \"keep\"` under [serve], let requests come in, then try again.",
+};
+
 /// All error codes of this crate.
 pub static ALL: &[&Code] = &[
     &WATCH_NOTHING,
@@ -312,4 +347,8 @@ pub static ALL: &[&Code] = &[
     &LINE,
     &REFERENCE,
     &UNSOUND,
+    &ROUTE_UNFITTED,
+    &ROUTE_OTHER_VERSION,
+    &ROUTE_REFUSED,
+    &ROUTE_TRACES,
 ];

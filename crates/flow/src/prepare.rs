@@ -165,6 +165,14 @@ impl Project {
         Ok(Source { train, given, digest })
     }
 
+    /// A further file of labelled rows, read as the task's own.
+    ///
+    /// # Errors
+    /// Those of the readers.
+    pub(crate) fn labelled_file(&self, path: &Path) -> Result<Dataset> {
+        sprat_data::read_interruptibly(path, &self.read_options(), &self.interrupt)
+    }
+
     fn split_options(&self) -> SplitOptions {
         let data = &self.settings.data;
         SplitOptions {

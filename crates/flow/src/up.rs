@@ -216,6 +216,19 @@ impl Project {
         write("up.html", summary, true)
     }
 
+    /// What stands behind the released model, and what decides when it is asked.
+    fn route_line(&self) -> String {
+        let route = &self.settings.route;
+        let by = match route.keep_above {
+            _ if route.large.is_empty() => {
+                return "not configured; the confidence is calibrated for it".into();
+            }
+            Some(least) => format!("answers are kept from confidence {least}"),
+            None => "the threshold comes from `sprat route fit`".into(),
+        };
+        format!("{} behind it; {by}", route.large.join(", "))
+    }
+
     fn practices(&self, made: &Made) -> Vec<(&'static str, String)> {
         let outcome = &made.tuned.value.outcome;
         let gain = outcome.validation.accuracy - outcome.frozen_head.accuracy;
@@ -244,7 +257,7 @@ impl Project {
                 ),
             ),
             ("3 constrain output", format!("every answer is one of {labels} labels, or refused")),
-            ("4 route by difficulty", "not configured; the confidence is calibrated for it".into()),
+            ("4 route by difficulty", self.route_line()),
             ("5 monitor", format!("every request leaves a trace, {traced}")),
             (
                 "6 data quality",

@@ -89,6 +89,17 @@ pub struct Route {
     pub confidence: Option<f32>,
     /// How sure it had to be.
     pub threshold: Option<f32>,
+    /// Which version the request was given to, where requests are split between several.
+    pub variant: Option<Variant>,
+}
+
+/// The part of the requests that an answer belongs to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Variant {
+    /// The version, such as `task@v4`.
+    pub name: String,
+    /// The share of requests that it gets, from 0 to 1.
+    pub share: f64,
 }
 
 impl Route {
@@ -124,9 +135,13 @@ pub enum Event {
     Failed(Error),
 }
 
+/// What is done to the complete answer before whoever waits sees it.
+type Last = Box<dyn FnOnce(&mut Answer) + Send>;
+
 /// An answer that is on its way. Dropping it cancels the request.
 pub struct Pending {
     events: Receiver<Event>,
+    last: Option<Last>,
 }
 
 /// The engine's end of a [`Pending`].
@@ -137,7 +152,7 @@ pub struct Reply {
 /// A connected pair, for whoever implements [`crate::Generator`].
 pub fn reply() -> (Reply, Pending) {
     let (sender, receiver) = channel::channel();
-    (Reply { events: sender }, Pending { events: receiver })
+    (Reply { events: sender }, Pending { events: receiver, last: None })
 }
 
 impl Reply {
@@ -161,17 +176,41 @@ impl Reply {
 }
 
 impl Pending {
+    /// The same, with something done to the complete answer before whoever waits sees it. It runs
+    /// where the answer is received.
+    #[must_use]
+    pub fn then(mut self, finish: impl FnOnce(&mut Answer) + Send + 'static) -> Self {
+        self.last = Some(match self.last.take() {
+            None => Box::new(finish),
+            Some(first) => Box::new(move |answer: &mut Answer| {
+                first(answer);
+                finish(answer);
+            }),
+        });
+        self
+    }
+
+    fn finished(&mut self, mut event: Event) -> Event {
+        if let Event::Done(answer) = &mut event
+            && let Some(finish) = self.last.take()
+        {
+            finish(answer);
+        }
+        event
+    }
+
     /// The next event, waiting on this thread. None after the end.
     pub fn recv(&mut self) -> Option<Event> {
         match self.events.wait_until(None) {
-            Waited::Got(event) => Some(event),
+            Waited::Got(event) => Some(self.finished(event)),
             Waited::Ended | Waited::TimedOut => None,
         }
     }
 
     /// The next event, for async callers. None after the end. Cancel-safe.
     pub async fn next(&mut self) -> Option<Event> {
-        self.events.next().await
+        let event = self.events.next().await?;
+        Some(self.finished(event))
     }
 
     /// The complete answer, waiting on this thread.
@@ -189,9 +228,11 @@ impl Pending {
     pub fn wait_until(mut self, deadline: Option<Instant>) -> Result<Answer> {
         loop {
             match self.events.wait_until(deadline) {
-                Waited::Got(Event::Delta(_)) => {}
-                Waited::Got(Event::Done(answer)) => return Ok(*answer),
-                Waited::Got(Event::Failed(error)) => return Err(error),
+                Waited::Got(event) => match self.finished(event) {
+                    Event::Delta(_) => {}
+                    Event::Done(answer) => return Ok(*answer),
+                    Event::Failed(error) => return Err(error),
+                },
                 Waited::Ended => return Err(vanished()),
                 Waited::TimedOut => {
                     return Err(Error::new(&codes::TIMEOUT, "the answer did not come in time"));
@@ -206,7 +247,7 @@ impl Pending {
     /// Those of the engine.
     pub async fn answer(mut self) -> Result<Answer> {
         loop {
-            match self.events.next().await {
+            match self.next().await {
                 Some(Event::Delta(_)) => {}
                 Some(Event::Done(answer)) => return Ok(*answer),
                 Some(Event::Failed(error)) => return Err(error),
@@ -232,6 +273,21 @@ mod tests {
         reply.send(Event::Delta(Delta::from("lo")));
         reply.end(Ok(Answer { output: "hello".into(), ..Answer::default() }));
         assert_eq!(pending.wait().unwrap().output, "hello");
+    }
+
+    #[test]
+    fn the_complete_answer_is_finished_wherever_it_is_received() {
+        let asked = || {
+            let (reply, pending) = reply();
+            reply.send(Event::Delta(Delta::from("a")));
+            reply.end(Ok(Answer { output: "a".into(), ..Answer::default() }));
+            pending.then(|answer| answer.output.push('b')).then(|answer| answer.output.push('c'))
+        };
+        assert_eq!(asked().wait().unwrap().output, "abc");
+        let mut pending = asked();
+        assert!(matches!(pending.recv(), Some(Event::Delta(_))));
+        let Some(Event::Done(answer)) = pending.recv() else { panic!("no answer") };
+        assert_eq!(answer.output, "abc");
     }
 
     #[test]

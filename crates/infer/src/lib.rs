@@ -20,7 +20,7 @@ pub mod remote;
 mod request;
 mod sampling;
 
-pub use answer::{Answer, Delta, Event, Finish, Pending, Reply, Route, Timing, reply};
+pub use answer::{Answer, Delta, Event, Finish, Pending, Reply, Route, Timing, Variant, reply};
 pub use batcher::Limits;
 pub use decoder::{Behaviour, DecoderEngine, DecoderLimits, DecoderModel};
 pub use embedder::{Embedder, Embedding, EncoderEmbedder, PendingEmbedding, TextEmbedder};
@@ -28,5 +28,5 @@ pub use encoder::WithEmbeddings;
 pub use engine::{EncoderEngine, Scored, TextClassifier};
 pub use generator::{Generator, Load};
 pub use remote::Remote;
-pub use request::{Constraint, Input, Message, Request, Role, Tool, ToolChoice, Tools};
+pub use request::{Caller, Constraint, Input, Message, Request, Role, Tool, ToolChoice, Tools};
 pub use sampling::{Sampling, TokenScore};

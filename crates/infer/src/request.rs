@@ -144,6 +144,20 @@ pub struct Tools {
     pub parallel: bool,
 }
 
+/// Who asks, as far as a route may care. None of it is ever sent to a model, and none of it comes
+/// from the text of a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caller {
+    /// The identifier under which the request is traced.
+    pub id: Option<String>,
+    /// The name of the client's key.
+    pub client: Option<String>,
+    /// Whom the client asks for, in its own terms.
+    pub user: Option<String>,
+    /// The word that the client marked the request with.
+    pub tag: Option<String>,
+}
+
 /// One request to a [`crate::Generator`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
@@ -168,6 +182,8 @@ pub struct Request {
     pub tools: Vec<Value>,
     /// It must not leave the user's machines.
     pub private: bool,
+    /// Who asks.
+    pub caller: Caller,
     /// After this moment nobody wants the answer any more.
     pub deadline: Option<Instant>,
 }
@@ -186,6 +202,7 @@ impl Request {
             prompt_logprobs: false,
             tools: Vec::new(),
             private: false,
+            caller: Caller::default(),
             deadline: None,
         }
     }

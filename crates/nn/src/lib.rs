@@ -18,6 +18,7 @@ pub mod dropout;
 pub mod embedding;
 pub mod gated;
 mod kernels;
+pub mod lbfgs;
 pub mod linear;
 pub mod lora;
 pub mod loss;

@@ -9,7 +9,7 @@ const HOUR: u64 = 3_600_000;
 const DAY: u64 = 24 * HOUR;
 
 /// Bounds of one window; none: without bound.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
 pub struct Limit {
     /// US dollars.
     pub usd: Option<f64>,
@@ -18,7 +18,7 @@ pub struct Limit {
 }
 
 /// The bounds of a budget.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
 pub struct Limits {
     /// For each hour of the clock (UTC).
     pub hour: Limit,
@@ -27,7 +27,7 @@ pub struct Limits {
 }
 
 /// What was spent in a window.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
 pub struct Spent {
     /// US dollars.
     pub usd: f64,
@@ -70,6 +70,11 @@ impl Budget {
     /// A budget of which nothing is spent.
     pub fn new(limits: Limits) -> Self {
         Budget { limits, windows: Mutex::new([Window::new(HOUR), Window::new(DAY)]) }
+    }
+
+    /// Its bounds.
+    pub fn limits(&self) -> Limits {
+        self.limits
     }
 
     /// Whether a further request may be paid for.

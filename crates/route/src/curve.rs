@@ -30,6 +30,8 @@ pub struct Point {
     pub random: f64,
     /// The same with the requests that gain chosen first, and those that lose last.
     pub oracle: f64,
+    /// The least score that is kept for about this share; `None`: at the curve's end nothing is.
+    pub threshold: Option<f64>,
 }
 
 /// The quality–cost curve of a score.
@@ -87,6 +89,19 @@ impl<'a> Ranked<'a> {
             }
         }
         Ranked { pairs, groups }
+    }
+
+    /// The least score of those that are kept when about so many are sent.
+    fn threshold(&self, share: f64) -> Option<f64> {
+        let wanted = share * self.pairs.len() as f64 - 1e-9;
+        let mut sent = 0;
+        for group in &self.groups {
+            if sent as f64 >= wanted {
+                return Some(self.pairs[group[0]].score);
+            }
+            sent += group.len();
+        }
+        None
     }
 
     fn trace(&self, counts: &[u32]) -> Traced {
@@ -184,6 +199,7 @@ pub fn curve(pairs: &[Pair], target: f64, seed: u64) -> Option<Curve> {
             quality: traced.at(share_large),
             random: traced.small + share_large * (traced.large - traced.small),
             oracle: traced.oracle(share_large),
+            threshold: ranked.threshold(share_large),
         }
     });
     let wanted = target * traced.large;
@@ -201,6 +217,13 @@ pub fn curve(pairs: &[Pair], target: f64, seed: u64) -> Option<Curve> {
         apgr: traced.apgr().map(|apgr| interval(apgr, 3)),
         cpt: if traced.large > traced.small { gap(0.5).zip(gap(0.8)) } else { None },
     })
+}
+
+/// The accuracy when this share of the requests goes to the large model: at random, and with the
+/// requests that gain first and those that lose last.
+pub fn same_share(pairs: &[Pair], share: f64) -> (f64, f64) {
+    let traced = Ranked::new(pairs).trace(&vec![1; pairs.len()]);
+    (traced.small + share * (traced.large - traced.small), traced.oracle(share))
 }
 
 #[cfg(test)]
@@ -236,10 +259,16 @@ mod tests {
         assert!((best.needed.unwrap().estimate - 0.355).abs() < 1e-9);
         for point in &best.points {
             assert!((point.quality - point.oracle).abs() < 1e-9, "{point:?}");
+            let (random, oracle) =
+                same_share(&pairs(|at| if gains(at) { 0.0 } else { 1.0 }), point.share_large);
+            assert!((random - point.random).abs() + (oracle - point.oracle).abs() < 1e-9);
         }
         let worst = curve(&pairs(|at| if gains(at) { 1.0 } else { 0.0 }), 0.95, 1).unwrap();
         assert!(worst.apgr.unwrap().estimate < 0.3 && worst.needed.unwrap().estimate > 0.9);
         assert!(curve(&[], 0.95, 1).is_none());
+        let ranked = curve(&pairs(|at| at as f64), 0.95, 1).unwrap();
+        assert_eq!(ranked.points[5].threshold, Some(250.0));
+        assert_eq!((ranked.points[0].threshold, ranked.points[20].threshold), (Some(0.0), None));
     }
 
     #[test]

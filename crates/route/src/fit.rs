@@ -1,7 +1,7 @@
 //! Graded traffic with a score each becomes a route, or a refusal that says what is missing.
 
 use crate::bound::{self, Bound, Family, Outcome, Shortfall, Tested};
-use crate::{Failure, Graded, codes, parts};
+use crate::{Failure, Graded, Parts, codes, parts};
 use serde::{Deserialize, Serialize};
 use sprat_eval::{Interval, Isotonic, LEVEL, Weighted, clopper_pearson};
 use sprat_task::{Error, Result};
@@ -22,6 +22,14 @@ pub struct FitOptions {
     pub calibration_share: f64,
     /// The seed of the split.
     pub seed: u64,
+}
+
+impl FitOptions {
+    /// The parts that [`fit`] makes of these rows: whoever trains a score on some of them takes
+    /// the fit part.
+    pub fn parts(&self, rows: &[Graded]) -> Parts {
+        parts::split(rows, self.fit_share, self.calibration_share, self.seed)
+    }
 }
 
 /// What a request is told.
@@ -121,7 +129,7 @@ pub fn fit(rows: &[Graded], scores: &[f64], options: FitOptions) -> Result<Fitte
         .collect();
     let outcomes = outcomes
         .ok_or_else(|| Error::new(&codes::GRADED, "a request lacks the large model's grade"))?;
-    let parts = parts::split(rows, shares[0], shares[1], options.seed);
+    let parts = options.parts(rows);
     if parts.fit.is_empty() || parts.calibration.is_empty() || parts.sealed.is_empty() {
         return Err(Error::new(&codes::GRADED, "there are too few graded requests to split"));
     }

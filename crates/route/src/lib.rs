@@ -5,9 +5,9 @@
 //! threshold on the small model's score such that failures among what is kept stay under a stated
 //! share with a stated confidence; [`curve`] says what large calls buy.
 //!
-//! At work: [`Routed`] is a [`sprat_infer::Generator`] over a small model and [`Upstreams`]. The
-//! small model answers, and its confidence decides whether its answer is kept; private requests
-//! stay whatever it is.
+//! At work: [`Routed`] is a [`sprat_infer::Generator`] over a small model and [`Upstreams`]. A
+//! [`Policy`] divides the requests ([`policy`], one file each); private requests stay whatever it
+//! says, and every answer names the side that gave it and why.
 
 pub mod bound;
 mod breaker;
@@ -16,7 +16,9 @@ pub mod codes;
 pub mod curve;
 mod fit;
 mod graded;
+mod head;
 mod parts;
+pub mod policy;
 mod private;
 mod routed;
 mod upstreams;
@@ -25,6 +27,11 @@ pub use breaker::Breaker;
 pub use budget::{Budget, Limit, Limits, Spent};
 pub use fit::{Decision, FitOptions, Fitted, RouteFit, SCHEMA, Sealed, fit};
 pub use graded::{Failure, Graded};
-pub use private::{Private, Rules};
-pub use routed::{Keep, Policy, Routed};
+pub use head::{Head, Trained};
+pub use parts::Parts;
+pub use policy::after::{Keep, confidence, scored};
+pub use policy::before::Before;
+pub use policy::{Decider, Policy, Side};
+pub use private::{Private, PrivateRules};
+pub use routed::{Explained, Routed, Step};
 pub use upstreams::{Upstream, Upstreams};

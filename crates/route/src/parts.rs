@@ -7,25 +7,31 @@ use std::collections::BTreeMap;
 
 /// Positions of rows, by what they may be used for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Parts {
+pub struct Parts {
     /// Trains the difficulty head, the calibration and the family of thresholds.
-    pub(crate) fit: Vec<usize>,
+    pub fit: Vec<usize>,
     /// Tests the thresholds.
-    pub(crate) calibration: Vec<usize>,
+    pub calibration: Vec<usize>,
     /// Tests the chosen one.
-    pub(crate) sealed: Vec<usize>,
+    pub sealed: Vec<usize>,
 }
 
-/// Splits at random by groups. Not by outcome: with the failures dealt out evenly the calibration
-/// part would be no independent draw, and a binomial test on it would claim too much.
-pub(crate) fn split(rows: &[Graded], fit: f64, calibration: f64, seed: u64) -> Parts {
+/// The positions of rows by groups, in random order.
+pub(crate) fn groups(rows: &[Graded], seed: u64, name: &str) -> Vec<Vec<usize>> {
     let mut groups: BTreeMap<(bool, u64), Vec<usize>> = BTreeMap::new();
     for (at, row) in rows.iter().enumerate() {
         let key = row.group.map_or((false, at as u64), |group| (true, group));
         groups.entry(key).or_default().push(at);
     }
     let mut groups: Vec<Vec<usize>> = groups.into_values().collect();
-    groups.shuffle(&mut random::stream(seed, "route parts"));
+    groups.shuffle(&mut random::stream(seed, name));
+    groups
+}
+
+/// Splits at random by groups. Not by outcome: with the failures dealt out evenly the calibration
+/// part would be no independent draw, and a binomial test on it would claim too much.
+pub(crate) fn split(rows: &[Graded], fit: f64, calibration: f64, seed: u64) -> Parts {
+    let groups = groups(rows, seed, "route parts");
     let total = rows.len() as f64;
     let (until_fit, until_calibration) = (total * fit, total * (fit + calibration));
     let mut parts = Parts::default();

@@ -27,12 +27,12 @@ impl fmt::Display for Private {
 
 /// The rules by which requests stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rules {
+pub struct PrivateRules {
     /// Requests in which personal data is found stay.
     pub personal: bool,
 }
 
-impl Rules {
+impl PrivateRules {
     /// Why a request must stay, if it must. All that would be sent is looked at: every message,
     /// what belongs to it, and the tools.
     pub fn judge(&self, request: &Request) -> Option<Private> {
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
     use sprat_infer::{Message, Role};
 
-    const RULES: Rules = Rules { personal: true };
+    const RULES: PrivateRules = PrivateRules { personal: true };
 
     #[test]
     fn personal_data_anywhere_keeps_a_request_here() {
@@ -79,15 +79,15 @@ mod tests {
         let mut tool = Request::text("hi");
         tool.tools = vec![serde_json::json!({ "description": "mails ann@example.org" })];
         assert!(RULES.judge(&tool).is_some());
-        assert_eq!(Rules { personal: false }.judge(&tool), None);
+        assert_eq!(PrivateRules { personal: false }.judge(&tool), None);
         let prompt = Request::new(Input::Prompt("once upon".into()));
-        assert_eq!(Rules { personal: false }.judge(&prompt), Some(Private::Continuation));
+        assert_eq!(PrivateRules { personal: false }.judge(&prompt), Some(Private::Continuation));
     }
 
     #[test]
     fn who_asks_for_privacy_gets_it_whatever_the_rules() {
         let mut request = Request::text("hi");
         request.private = true;
-        assert_eq!(Rules { personal: false }.judge(&request), Some(Private::Asked));
+        assert_eq!(PrivateRules { personal: false }.judge(&request), Some(Private::Asked));
     }
 }

@@ -1,84 +1,107 @@
-//! The cascade: the small model answers, its confidence decides.
-//!
-//! Calibration is the small model's matter (a tuned classifier's probabilities are calibrated);
-//! here its confidence is only compared with a threshold. Of a model that writes, the confidence
-//! is the geometric mean of its tokens' probabilities.
+//! A small model with large ones behind it, as one generator.
 
-use crate::upstreams::Upstreams;
-use crate::{Private, RouteFit, Rules, codes};
+mod explain;
+
+pub use explain::{Explained, Step};
+
+use crate::policy::after::{Keep, confidence, scored};
+use crate::policy::before::Before;
+use crate::policy::{Decider, Policy, Side};
+use crate::{Upstreams, codes};
 use sprat_infer::{
-    Answer, Constraint, Event, Generator, Load, Pending, Reply, Request, Route, codes as infer,
+    Answer, Generator, Load, Pending, PendingEmbedding, Reply, Request, Route, codes as infer,
     reply,
 };
 use sprat_task::settings::WhenLargeFails;
 use sprat_task::{Error, Kind, Result};
 use std::sync::Arc;
-use tokio::runtime::{Builder, Runtime};
+use std::time::{Duration, Instant};
+use tokio::runtime::{Builder, Handle, Runtime};
 
-/// Which answers of the small model are kept, by its confidence from 0 to 1.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Keep {
-    /// Those with at least this confidence.
-    Above(f32),
-    /// Those that a fitted route keeps; its scores are confidences.
-    Fitted(Arc<RouteFit>),
-}
-
-impl Keep {
-    fn keeps(&self, confidence: f32) -> bool {
-        match self {
-            Keep::Above(least) => confidence >= *least,
-            Keep::Fitted(fit) => fit.decide(f64::from(confidence)).keep,
-        }
-    }
-
-    fn threshold(&self) -> Option<f32> {
-        match self {
-            Keep::Above(least) => Some(*least),
-            Keep::Fitted(fit) => fit.threshold.map(|least| least as f32),
-        }
-    }
-}
-
-/// How requests are divided.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Policy {
-    /// Which answers of the small model are kept.
-    pub keep: Keep,
-    /// Which requests never leave.
-    pub rules: Rules,
-    /// What happens when no large model answers.
-    pub when_large_fails: WhenLargeFails,
-}
+/// How long a request waits before it tries the small model's full queue again.
+const AGAIN: Duration = Duration::from_millis(5);
 
 /// A small model with large ones behind it.
 pub struct Routed {
-    small: Arc<dyn Generator>,
-    large: Arc<Upstreams>,
-    policy: Policy,
+    desk: Arc<Desk>,
     runtime: Option<Runtime>,
+}
+
+/// What all requests share.
+pub(crate) struct Desk {
+    pub(crate) small: Arc<dyn Generator>,
+    pub(crate) large: Arc<Upstreams>,
+    pub(crate) policy: Policy,
+    handle: Handle,
+}
+
+/// What is known of a request when a side is chosen.
+#[derive(Clone, Debug, Default)]
+struct Reason {
+    why: String,
+    confidence: Option<f32>,
+    threshold: Option<f32>,
+}
+
+impl Reason {
+    fn fixed(why: impl Into<String>) -> Self {
+        Reason { why: why.into(), ..Reason::default() }
+    }
+
+    fn route(self, side: Side, model: &str) -> Route {
+        Route {
+            large: side == Side::Large,
+            model: model.to_owned(),
+            why: self.why,
+            confidence: self.confidence,
+            threshold: self.threshold,
+            variant: None,
+        }
+    }
 }
 
 impl Routed {
     /// Puts large models behind a small one.
     ///
     /// # Errors
-    /// [`codes::SETTINGS`] for a threshold that is none, [`infer::THREAD`] when the system gives
+    /// [`codes::SETTINGS`] for a threshold that is none, and for rules about the small model's
+    /// label where the side is chosen before it is asked; [`infer::THREAD`] when the system gives
     /// no thread.
     pub fn new(small: Arc<dyn Generator>, large: Arc<Upstreams>, policy: Policy) -> Result<Self> {
-        if let Keep::Above(least) = policy.keep
-            && !(0.0..=1.0).contains(&least)
-        {
-            let what = "the least confidence that is kept must be from 0 to 1";
-            return Err(Error::new(&codes::SETTINGS, what).field("route.keep_above"));
+        let wrong = |field: &str, what: &str| {
+            Err(Error::new(&codes::SETTINGS, what).field(field.to_owned()))
+        };
+        match &policy.decider {
+            Decider::After(Keep::Above(least)) if !(0.0..=1.0).contains(least) => {
+                let what = "the least confidence that is kept must be from 0 to 1";
+                return wrong("route.keep_above", what);
+            }
+            Decider::Before(_) if policy.fixed.look_at_labels() => {
+                let what = "rules about the small model's label need `policy = \"after\"`";
+                return wrong("route.rules", what);
+            }
+            Decider::After(_) if policy.fixed.look_at_labels() && small.labels().is_empty() => {
+                return wrong("route.rules", "the small model gives no labels");
+            }
+            _ => {}
         }
         // It only waits: the models have threads of their own.
-        let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("route").build();
-        let runtime = runtime.map_err(|why| {
-            Error::new(&infer::THREAD, "could not start a thread for the route")
-                .why(why.to_string())
-        })?;
-        Ok(Routed { small, large, policy, runtime: Some(runtime) })
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("route")
+            .enable_time()
+            .build()
+            .map_err(|why| {
+                Error::new(&infer::THREAD, "could not start a thread for the route")
+                    .why(why.to_string())
+            })?;
+        let handle = runtime.handle().clone();
+        let desk = Arc::new(Desk { small, large, policy, handle });
+        Ok(Routed { desk, runtime: Some(runtime) })
+    }
+
+    pub(crate) fn desk(&self) -> &Desk {
+        &self.desk
     }
 }
 
@@ -93,159 +116,259 @@ impl Drop for Routed {
 
 impl Generator for Routed {
     fn name(&self) -> &str {
-        self.small.name()
+        self.desk.small.name()
     }
 
     fn labels(&self) -> &[String] {
-        self.small.labels()
+        self.desk.small.labels()
     }
 
     fn converses(&self) -> bool {
-        self.small.converses()
+        self.desk.small.converses()
     }
 
     fn load(&self) -> Load {
-        self.small.load()
+        self.desk.small.load()
     }
 
     fn submit(&self, request: Request) -> Result<Pending> {
-        let Some(runtime) = &self.runtime else {
-            return Err(Error::new(&infer::CLOSED, "the route is being shut down"));
-        };
-        let private = self.policy.rules.judge(&request);
-        let mut asked = request.clone();
-        if private.is_none() && self.small.labels().is_empty() && asked.logprobs.is_none() {
-            asked.logprobs = Some(0);
+        let desk = &self.desk;
+        if let Some(private) = desk.policy.private.judge(&request) {
+            return desk.keep(request, Reason::fixed(private.to_string()), false);
         }
-        // A full queue stays the client's matter: overload must not become the large model's bill.
-        let small = self.small.submit(asked)?;
+        if let Some(hit) = desk.policy.fixed.judge(&request) {
+            let reason = Reason::fixed(hit.why);
+            return match hit.to {
+                Side::Small => desk.keep(request, reason, true),
+                Side::Large => {
+                    let (reply, pending) = reply();
+                    self.spawn(Arc::clone(desk).send(request, reason, reply))?;
+                    Ok(pending)
+                }
+            };
+        }
         let (reply, pending) = reply();
-        if let Some(private) = private {
-            runtime.spawn(pass(small, reply, private, Arc::clone(&self.small)));
-            return Ok(pending);
-        }
-        let cascade = Cascade {
-            small: Arc::clone(&self.small),
-            large: Arc::clone(&self.large),
-            policy: self.policy.clone(),
-            request,
-        };
-        runtime.spawn(async move {
-            let first = small.answer().await;
-            if !reply.is_cancelled() {
-                reply.end(cascade.decide(first).await);
+        match &desk.policy.decider {
+            Decider::After(keep) => {
+                // A full queue stays the client's matter: overload must not become the large
+                // model's bill.
+                let small = desk.small.submit(scored(desk.small.as_ref(), &request))?;
+                self.spawn(Arc::clone(desk).cascade(request, keep.clone(), small, reply))?;
             }
-        });
+            Decider::Before(before) => {
+                let embedding = before.embed(&request)?;
+                let work = Arc::clone(desk).judge(request, before.clone(), embedding, reply);
+                self.spawn(work)?;
+            }
+        }
         Ok(pending)
     }
 }
 
-/// The small model's events as they come: its request may not leave.
-async fn pass(mut pending: Pending, reply: Reply, private: Private, small: Arc<dyn Generator>) {
-    while let Some(event) = pending.next().await {
-        let event = match event {
-            Event::Done(mut answer) => {
-                answer.route = Some(Route {
-                    large: false,
-                    model: small.name().to_owned(),
-                    why: private.to_string(),
-                    confidence: answer.confidence,
-                    threshold: None,
-                });
-                Event::Done(answer)
-            }
-            other => other,
+impl Routed {
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) -> Result<()> {
+        let Some(runtime) = &self.runtime else {
+            return Err(Error::new(&infer::CLOSED, "the route is being shut down"));
         };
-        if !reply.send(event) {
-            return;
-        }
+        runtime.spawn(work);
+        Ok(())
     }
 }
 
-struct Cascade {
-    small: Arc<dyn Generator>,
-    large: Arc<Upstreams>,
-    policy: Policy,
-    request: Request,
-}
-
-impl Cascade {
-    async fn decide(self, first: Result<Answer>) -> Result<Answer> {
-        let threshold = self.policy.keep.threshold();
-        let confidence = first.as_ref().ok().and_then(confidence);
-        let doubt = match &first {
-            Err(error) if error.code().kind == Kind::Usage => return first,
-            Err(error) => format!("the small model failed: {}", error.what()),
-            Ok(answer) if answer.invalid.is_some() => "the small model's answer is invalid".into(),
-            Ok(_) => match confidence {
-                Some(sure) if self.policy.keep.keeps(sure) => {
-                    return first.map(|mut answer| {
-                        self.strip(&mut answer);
-                        answer.route = Some(self.kept(confidence, "sure enough".into()));
-                        answer
-                    });
-                }
-                Some(_) => "not sure enough".into(),
-                None => "the small model does not say how sure it is".into(),
-            },
-        };
-        let error = match self.large.ask(&self.for_large()).await {
-            Ok((mut answer, model)) => {
-                answer.route = Some(Route {
-                    large: true,
-                    model: model.to_owned(),
-                    why: doubt,
-                    confidence,
-                    threshold,
-                });
-                return Ok(answer);
+impl Desk {
+    /// The small model's answer as it comes, with the reason why it is its; `shadow`: a large one
+    /// may be asked about it afterwards.
+    fn keep(self: &Arc<Self>, request: Request, reason: Reason, shadow: bool) -> Result<Pending> {
+        let asked = (shadow && self.policy.shadow.is_some()).then(|| request.clone());
+        let desk = Arc::clone(self);
+        Ok(self.small.submit(request)?.then(move |answer| {
+            let confidence = reason.confidence.or(answer.confidence);
+            let reason = Reason { confidence, ..reason };
+            answer.route = Some(reason.route(Side::Small, desk.small.name()));
+            if let Some(asked) = asked {
+                desk.shadow(&asked, answer);
             }
+        }))
+    }
+
+    /// The same from the route's own thread: the small model's queue may be full for a moment.
+    async fn keep_soon(
+        self: Arc<Self>,
+        request: Request,
+        reason: Reason,
+        shadow: bool,
+        reply: Reply,
+    ) {
+        let deadline = request.deadline;
+        let mut pending = loop {
+            if reply.is_cancelled() {
+                return;
+            }
+            let (desk, asked, because) = (Arc::clone(&self), request.clone(), reason.clone());
+            let submit = move || desk.keep(asked, because, shadow);
+            // To render a template and to compile a schema takes its time.
+            let submitted = match self.small.converses() {
+                true => tokio::task::spawn_blocking(submit).await.unwrap_or_else(|_| {
+                    Err(Error::new(&infer::PANIC, "the request could not be prepared"))
+                }),
+                false => submit(),
+            };
+            match submitted {
+                Ok(pending) => break pending,
+                Err(error)
+                    if *error.code() == infer::BUSY
+                        && deadline.is_none_or(|deadline| deadline > Instant::now()) =>
+                {
+                    tokio::time::sleep(AGAIN).await;
+                }
+                Err(error) => return reply.end(Err(error)),
+            }
+        };
+        while let Some(event) = pending.next().await {
+            if !reply.send(event) {
+                return;
+            }
+        }
+    }
+
+    /// A large model's answer; where there is none, what the settings say.
+    async fn send(self: Arc<Self>, request: Request, reason: Reason, reply: Reply) {
+        if reply.is_cancelled() {
+            return;
+        }
+        match self.large.ask(&self.policy.for_large(&request)).await {
+            Ok((answer, model)) => reply.end(Ok(sent(answer, model, reason))),
+            Err(error) if self.policy.when_large_fails == WhenLargeFails::Error => {
+                reply.end(Err(error));
+            }
+            Err(error) => {
+                let why = format!("{}, but {}", reason.why, error.what());
+                self.keep_soon(request, Reason { why, ..reason }, false, reply).await;
+            }
+        }
+    }
+
+    /// *Before*: the embedding's score decides.
+    async fn judge(
+        self: Arc<Self>,
+        request: Request,
+        before: Before,
+        embedding: Option<PendingEmbedding>,
+        reply: Reply,
+    ) {
+        let mut reason = Reason { threshold: before.threshold(), ..Reason::default() };
+        let Some(embedding) = embedding else {
+            reason.why = "there is no text to judge".into();
+            return self.send(request, reason, reply).await;
+        };
+        let score = match embedding.vector().await {
+            Ok(embedding) => before.score(&embedding.vector),
+            Err(error) => return reply.end(Err(error)),
+        };
+        if reply.is_cancelled() {
+            return;
+        }
+        reason.confidence = Some(score);
+        if before.keeps(score) {
+            reason.why = "easy enough".into();
+            self.keep_soon(request, reason, true, reply).await;
+        } else {
+            reason.why = "too hard".into();
+            self.send(request, reason, reply).await;
+        }
+    }
+
+    /// *After*: the small model's answer decides.
+    async fn cascade(self: Arc<Self>, request: Request, keep: Keep, small: Pending, reply: Reply) {
+        let first = small.answer().await;
+        if reply.is_cancelled() {
+            return;
+        }
+        let verdict = self.weigh(&request, &keep, &first);
+        let (side, reason) = match verdict {
+            Some(verdict) => verdict,
+            // The request is at fault, and no other model would make it better.
+            None => return reply.end(first),
+        };
+        if side == Side::Small {
+            return reply.end(first.map(|answer| self.kept(&request, answer, reason)));
+        }
+        let error = match self.large.ask(&self.policy.for_large(&request)).await {
+            Ok((answer, model)) => return reply.end(Ok(sent(answer, model, reason))),
             Err(error) => error,
         };
-        match (first, self.policy.when_large_fails) {
+        reply.end(match (first, self.policy.when_large_fails) {
             (Ok(mut answer), WhenLargeFails::Small) if answer.invalid.is_none() => {
-                self.strip(&mut answer);
-                let why = format!("{doubt}, but {}", error.what());
-                answer.route = Some(self.kept(confidence, why));
+                strip(&request, &mut answer);
+                let why = format!("{}, but {}", reason.why, error.what());
+                answer.route = Some(Reason { why, ..reason }.route(Side::Small, self.small.name()));
                 Ok(answer)
             }
             // The reason lies with the small model then; it is the one that was asked for.
             (Err(first), WhenLargeFails::Small) => Err(first),
             _ => Err(error),
-        }
+        });
     }
 
-    /// The request as a hosted model may be asked.
-    fn for_large(&self) -> Request {
-        let mut request = self.request.clone();
-        request.adapter = None;
-        let labels = self.small.labels();
-        if request.constraint.is_none() && !labels.is_empty() {
-            request.constraint = Some(Constraint::Labels(labels.to_vec()));
+    /// Which side's answer a request gets, from the small model's; `None` where the request itself
+    /// is at fault.
+    fn weigh(
+        &self,
+        request: &Request,
+        keep: &Keep,
+        first: &Result<Answer>,
+    ) -> Option<(Side, Reason)> {
+        let sure = first.as_ref().ok().and_then(confidence);
+        let reason = |why: String| Reason { why, confidence: sure, threshold: keep.threshold() };
+        let answer = match first {
+            Err(error) if error.code().kind == Kind::Usage => return None,
+            Err(error) => {
+                let why = format!("the small model failed: {}", error.what());
+                return Some((Side::Large, reason(why)));
+            }
+            Ok(answer) => answer,
+        };
+        if answer.invalid.is_some() {
+            return Some((Side::Large, reason("the small model's answer is invalid".into())));
         }
-        request
+        let label = answer.label.as_deref();
+        if let Some(hit) = label.and_then(|label| self.policy.fixed.judge_label(request, label)) {
+            return Some((hit.to, reason(hit.why)));
+        }
+        Some(match sure {
+            _ if matches!(keep, Keep::All(_)) => (Side::Small, reason(keep.why())),
+            Some(sure) if keep.keeps(sure) => (Side::Small, reason(keep.why())),
+            Some(_) => (Side::Large, reason("not sure enough".into())),
+            None => (Side::Large, reason("the small model does not say how sure it is".into())),
+        })
     }
 
-    /// Takes away the scores that only the route wanted.
-    fn strip(&self, answer: &mut Answer) {
-        if self.request.logprobs.is_none() {
-            answer.tokens.clear();
-        }
+    fn kept(self: &Arc<Self>, request: &Request, mut answer: Answer, reason: Reason) -> Answer {
+        strip(request, &mut answer);
+        answer.route = Some(reason.route(Side::Small, self.small.name()));
+        self.shadow(request, &answer);
+        answer
     }
 
-    fn kept(&self, confidence: Option<f32>, why: String) -> Route {
-        let threshold = self.policy.keep.threshold();
-        Route { large: false, model: self.small.name().to_owned(), why, confidence, threshold }
+    fn shadow(&self, request: &Request, answer: &Answer) {
+        if let Some(shadow) = &self.policy.shadow
+            && answer.invalid.is_none()
+        {
+            shadow.offer(&self.handle, &self.large, || self.policy.for_large(request), answer);
+        }
     }
 }
 
-/// How sure a model is of its answer.
-fn confidence(answer: &Answer) -> Option<f32> {
-    if answer.confidence.is_some() || answer.tokens.is_empty() {
-        return answer.confidence;
+fn sent(mut answer: Answer, model: &str, reason: Reason) -> Answer {
+    answer.route = Some(reason.route(Side::Large, model));
+    answer
+}
+
+/// Takes away the scores that only the route wanted.
+fn strip(request: &Request, answer: &mut Answer) {
+    if request.logprobs.is_none() {
+        answer.tokens.clear();
     }
-    let sum: f64 = answer.tokens.iter().map(|token| f64::from(token.logprob)).sum();
-    Some((sum / answer.tokens.len() as f64).exp() as f32)
 }
 
 #[cfg(test)]

@@ -35,6 +35,16 @@ impl Upstreams {
         Ok(Upstreams { all, budget, clock })
     }
 
+    /// The names of the large models, in the order in which they are asked.
+    pub fn names(&self) -> Vec<String> {
+        self.all.iter().map(|upstream| upstream.model.name().to_owned()).collect()
+    }
+
+    /// What they may cost together.
+    pub fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
     /// The answer of the first large model that gives one that satisfies the request, and that model's name.
     ///
     /// # Errors

@@ -51,6 +51,7 @@ pub(crate) async fn chat(
         max_tokens: max_tokens(&request)?,
         logprobs: logprobs(&request, generator.converses())?,
         private: admission.private,
+        caller: admission.caller(request.user.as_deref()),
         deadline: Some(admission.deadline),
         ..Request::new(Input::Messages(messages))
     };

@@ -8,7 +8,7 @@ use crate::trace::Trace;
 use crate::wire::{Classified, ClassifyRequest, ClassifyResponse, Routed, Score, Usage};
 use axum::Json;
 use axum::extract::Extension;
-use sprat_infer::{Answer, Generator, Pending, Request, Route};
+use sprat_infer::{Answer, Caller, Generator, Pending, Request, Route};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -53,6 +53,7 @@ pub(crate) async fn classify(
         generator: generator.as_ref(),
         deadline: admission.deadline,
         private: admission.private,
+        caller: admission.caller(request.user.as_deref()),
         waiting: VecDeque::new(),
         next: 0,
     };
@@ -98,6 +99,7 @@ struct Run<'a> {
     generator: &'a dyn Generator,
     deadline: std::time::Instant,
     private: bool,
+    caller: Caller,
     waiting: VecDeque<Pending>,
     next: usize,
 }
@@ -108,6 +110,7 @@ impl Run<'_> {
         while let Some(text) = texts.get(self.next) {
             let mut request = Request::text(text.as_str()).until(self.deadline);
             request.private = self.private;
+            request.caller.clone_from(&self.caller);
             match self.generator.submit(request) {
                 Ok(pending) => self.waiting.push_back(pending),
                 // The queue is full with our own inputs or those of others: one at least waits.
@@ -151,9 +154,18 @@ fn abstains(answer: &Answer, threshold: Option<f32>) -> bool {
     }
 }
 
+/// The version that a request was given to: where requests are split, not always the one behind
+/// the name.
+pub(crate) fn version<'a>(served: &'a Served, answer: &'a Answer) -> &'a str {
+    let variant = answer.route.as_ref().and_then(|route| route.variant.as_ref());
+    variant.map_or(&served.version, |variant| &variant.name)
+}
+
 fn leave_trace(state: &State, served: &Served, trace: Trace, answer: &Answer, abstained: bool) {
-    state.meter.answer(&served.id, &served.version, answer, abstained);
+    let version = version(served, answer);
+    state.meter.answer(&served.id, version, answer, abstained);
     state.traces.record(Trace {
+        version: version.to_owned(),
         status: 200,
         output: answer.output.clone(),
         label: answer.label.clone(),

@@ -70,6 +70,7 @@ pub(crate) async fn completions(
         logprobs: request.logprobs.map(|count| count as usize),
         prompt_logprobs: echo,
         private: admission.private,
+        caller: admission.caller(request.user.as_deref()),
         deadline: Some(admission.deadline),
         ..Request::new(Input::Tokens(Vec::new()))
     };

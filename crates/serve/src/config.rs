@@ -2,6 +2,7 @@
 
 use crate::keys::Keys;
 use crate::watching::Watcher;
+use serde_json::Value;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +36,37 @@ pub struct Config {
     pub handle_signals: bool,
     /// What keeps feedback and watches; without one these addresses answer 404.
     pub watcher: Option<Arc<dyn Watcher>>,
+    /// What `/v1/route` answers.
+    pub route: RouteView,
+}
+
+/// Tells of the route behind the preferred model, at the moment when it is asked; nothing where
+/// there is no route. What it tells is the caller's matter: the server knows no routes.
+#[derive(Clone)]
+pub struct RouteView(Arc<dyn Fn() -> Option<Value> + Send + Sync>);
+
+impl RouteView {
+    /// A view that `tell` gives. It is called on the path of requests and must not block.
+    pub fn new(tell: impl Fn() -> Option<Value> + Send + Sync + 'static) -> Self {
+        RouteView(Arc::new(tell))
+    }
+
+    /// What is to be told now.
+    pub(crate) fn tell(&self) -> Option<Value> {
+        (self.0)()
+    }
+}
+
+impl Default for RouteView {
+    fn default() -> Self {
+        RouteView::new(|| None)
+    }
+}
+
+impl std::fmt::Debug for RouteView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RouteView")
+    }
 }
 
 impl Default for Config {
@@ -53,6 +85,7 @@ impl Default for Config {
             drain_timeout: Duration::from_secs(30),
             handle_signals: true,
             watcher: None,
+            route: RouteView::default(),
         }
     }
 }

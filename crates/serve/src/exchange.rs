@@ -188,8 +188,10 @@ impl Exchange {
     /// Leaves metrics and a trace of an answer.
     pub(crate) fn answered(&self, answer: Answer, output: String) {
         let served = &self.served;
-        self.state.meter.answer(&served.id, &served.version, &answer, false);
+        let version = crate::classify::version(served, &answer).to_owned();
+        self.state.meter.answer(&served.id, &version, &answer, false);
         self.state.traces.record(Trace {
+            version,
             status: 200,
             output,
             route: answer.route.as_ref().map(Route::side),

@@ -18,6 +18,9 @@ const REQUEST_ID: &str = "x-request-id";
 /// The header of requests that must not leave the user's machines.
 const PRIVATE: &str = "x-sprat-private";
 
+/// The header with a word that fixed rules of a route may look at.
+const TAG: &str = "x-sprat-tag";
+
 /// Gives the request its id, and measures it. The outermost layer.
 pub(crate) async fn measure(state: Arc<State>, mut request: Request, next: Next) -> Response {
     let begun = Instant::now();
@@ -93,6 +96,15 @@ fn is_private(headers: &HeaderMap) -> bool {
     headers.get_all(PRIVATE).iter().any(|value| !no(value))
 }
 
+/// The word that a client marked its request with: a short one of plain characters, so that it can
+/// be logged and compared; anything else is none.
+fn tag(headers: &HeaderMap) -> Option<String> {
+    let given = headers.get(TAG)?.to_str().ok()?.trim();
+    let fit = (1..=64).contains(&given.len())
+        && given.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    fit.then(|| given.to_owned())
+}
+
 /// Lets a request to a model in: a valid key, and a free place.
 pub(crate) async fn admit(state: Arc<State>, mut request: Request, next: Next) -> Response {
     let client = match state.authorize(request.headers()) {
@@ -109,6 +121,7 @@ pub(crate) async fn admit(state: Arc<State>, mut request: Request, next: Next) -
         id,
         client,
         private: is_private(request.headers()),
+        tag: tag(request.headers()),
         deadline: Instant::now() + limit,
         _permit: Arc::new(permit),
     };

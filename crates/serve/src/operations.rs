@@ -61,6 +61,22 @@ fn card(served: &crate::Served) -> ModelCard {
     }
 }
 
+/// The route behind the preferred model: its policy, its threshold with the bound, the curve of
+/// quality against cost, what was spent.
+#[utoipa::path(get, path = "/v1/route", tag = "Operations",
+    responses(
+        (status = 200, description = "The route", body = serde_json::Value),
+        (status = 404, description = "No route is set up", body = crate::wire::ErrorBody)))]
+pub(crate) async fn route(Shared(state): Shared<Arc<State>>) -> Result<Response, ApiError> {
+    match state.config.route.tell() {
+        Some(document) => Ok(Json(document).into_response()),
+        None => {
+            let what = "no large model stands behind what is served: see [route] in sprat.toml";
+            Err(ApiError::plain(&codes::ADDRESS, what))
+        }
+    }
+}
+
 /// Whether the process lives.
 #[utoipa::path(get, path = "/healthz", tag = "Operations",
     responses((status = 200, description = "It lives")))]
@@ -116,7 +132,8 @@ pub(crate) async fn index(Shared(state): Shared<Arc<State>>) -> Response {
         "models": models,
         "api": "/openapi.json",
         "endpoints": ["/v1/models", "/v1/classify", "/v1/chat/completions", "/v1/embeddings",
-                      "/v1/feedback", "/v1/labels", "/v1/watch", "/healthz", "/readyz", "/metrics"],
+                      "/v1/route", "/v1/feedback", "/v1/labels", "/v1/watch", "/healthz",
+                      "/readyz", "/metrics"],
     }))
     .into_response()
 }

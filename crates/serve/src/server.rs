@@ -114,7 +114,8 @@ fn router(state: Arc<State>) -> Router {
         .route("/v1/models", get(operations::models))
         .route("/v1/models/{model}", get(operations::model))
         .route("/v1/watch", get(watching::watch))
-        .route("/v1/labels", get(watching::labels));
+        .route("/v1/labels", get(watching::labels))
+        .route("/v1/route", get(operations::route));
     let mut open = Router::new()
         .route("/", get(operations::index))
         .route("/healthz", get(operations::healthz))

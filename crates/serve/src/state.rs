@@ -6,6 +6,7 @@ use crate::error::{ApiError, ApiResult};
 use crate::meter::Meter;
 use crate::models::{Models, Served};
 use crate::trace::TraceSink;
+use sprat_infer::Caller;
 use sprat_task::Clock;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -35,10 +36,24 @@ pub(crate) struct Admission {
     pub(crate) client: Option<String>,
     /// Whether it must not leave the user's machines.
     pub(crate) private: bool,
+    /// The word that it is marked with, for fixed rules of a route.
+    pub(crate) tag: Option<String>,
     /// When it must be answered.
     pub(crate) deadline: Instant,
     /// One of the places for requests at once; a stream keeps it until its end.
     pub(crate) _permit: Arc<OwnedSemaphorePermit>,
+}
+
+impl Admission {
+    /// Who asks, for a route; `user` is whom the client asks for.
+    pub(crate) fn caller(&self, user: Option<&str>) -> Caller {
+        Caller {
+            id: Some(self.id.clone()),
+            client: self.client.clone(),
+            user: user.map(str::to_owned),
+            tag: self.tag.clone(),
+        }
+    }
 }
 
 impl State {

@@ -36,6 +36,9 @@ pub(crate) struct ClassifyRequest {
     pub(crate) threshold: Option<f32>,
     /// So many labels are listed with their scores; without it all.
     pub(crate) top_k: Option<u32>,
+    /// Who asks, in the client's own terms: where requests are split between versions, those of
+    /// one user stay with one.
+    pub(crate) user: Option<String>,
 }
 
 /// The probability of one label.
@@ -56,10 +59,17 @@ pub(crate) struct Routed {
     pub(crate) model: String,
     /// Why it was this one.
     pub(crate) why: String,
-    /// How sure the small model was.
+    /// The score that decided, from 0 to 1: how sure the small model was, or how easy the request
+    /// looks.
     pub(crate) confidence: Option<f32>,
-    /// How sure it had to be.
+    /// The least score that is kept.
     pub(crate) threshold: Option<f32>,
+    /// The version that the request was given to, where requests are split between several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) variant: Option<String>,
+    /// The share of requests that this version gets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) share: Option<f64>,
 }
 
 impl From<&sprat_infer::Route> for Routed {
@@ -70,6 +80,8 @@ impl From<&sprat_infer::Route> for Routed {
             why: route.why.clone(),
             confidence: route.confidence,
             threshold: route.threshold,
+            variant: route.variant.as_ref().map(|variant| variant.name.clone()),
+            share: route.variant.as_ref().map(|variant| variant.share),
         }
     }
 }
@@ -258,9 +270,9 @@ written! {
         pub(crate) tool_choice: Option<Value>,
         /// Whether several functions may be called at once.
         pub(crate) parallel_tool_calls: Option<bool>,
-        /// Who asks, in the client's own terms; not used.
-        #[serde(rename = "user")]
-        pub(crate) _user: Option<String>,
+        /// Who asks, in the client's own terms: where requests are split between
+        /// versions, those of one user stay with one.
+        pub(crate) user: Option<String>,
     }
 }
 
@@ -323,9 +335,9 @@ written! {
         pub(crate) stream: Option<bool>,
         /// Options of the stream.
         pub(crate) stream_options: Option<StreamOptions>,
-        /// Who asks, in the client's own terms; not used.
-        #[serde(rename = "user")]
-        pub(crate) _user: Option<String>,
+        /// Who asks, in the client's own terms: where requests are split between
+        /// versions, those of one user stay with one.
+        pub(crate) user: Option<String>,
     }
 }
 

@@ -29,6 +29,16 @@ fn health_readiness_and_the_document_are_open() {
 }
 
 #[test]
+fn a_route_is_told_where_there_is_one() {
+    let server = Server::start();
+    server.get("/v1/route").refused(404, "SPRAT-SERVE-ADDRESS", None);
+    let view = sprat_serve::RouteView::new(|| Some(json!({ "policy": "after" })));
+    let config = Config { route: view, ..Config::default() };
+    let server = Server::with(config, Limits::default());
+    assert_eq!(server.get("/v1/route").json["policy"], "after");
+}
+
+#[test]
 fn without_a_valid_key_nobody_gets_in() {
     let created = keys::create("app").unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -58,6 +68,7 @@ fn without_a_valid_key_nobody_gets_in() {
     assert_eq!(ask(&format!("Authorization: bearer {}", created.key)).status, 200);
     assert_eq!(server.traces.0.lock().unwrap()[0].client.as_deref(), Some("app"));
     server.get("/v1/models").refused(401, "SPRAT-SERVE-KEY", None);
+    server.get("/v1/route").refused(401, "SPRAT-SERVE-KEY", None);
     server.get("/metrics").refused(401, "SPRAT-SERVE-KEY", None);
     assert_eq!(server.get("/healthz").status, 200);
     assert!(server.get("/").json["models"].is_null());

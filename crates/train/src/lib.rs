@@ -21,7 +21,6 @@ mod encoder;
 mod examples;
 mod fit;
 mod history;
-mod lbfgs;
 mod learner;
 mod lock;
 mod logistic;

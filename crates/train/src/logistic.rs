@@ -1,9 +1,8 @@
 //! The head on frozen embeddings: multinomial logistic regression, solved to its optimum.
 
-use crate::lbfgs;
 use crate::learner::Measure;
 use crate::metrics::Metrics;
-use sprat_nn::{CrossEntropy, Format, Linear, Mat, threads};
+use sprat_nn::{CrossEntropy, Format, Linear, Mat, lbfgs, threads};
 use sprat_task::{Interrupt, Progress, Result};
 
 /// The strengths of regularization that are tried, strong to weak: the weight of half the squared

@@ -4,6 +4,7 @@ mod data;
 mod keys;
 mod label;
 mod predict;
+mod route;
 mod serve;
 mod watch;
 
@@ -140,6 +141,7 @@ pub(crate) fn run(cli: &Cli) -> Result<Done> {
         Command::Doctor => context.plain_project()?.doctor(),
         Command::Serve(flags) => serve::run(&context, flags),
         Command::Predict(flags) => predict::run(&context, flags),
+        Command::Route(command) => route::run(&context, command),
         Command::Keys(command) => keys::run(&context, command),
         Command::Watch(flags) => watch::run(&context, flags),
         Command::Label(flags) => label::run(&context, flags),

@@ -26,6 +26,7 @@ pub use bundle::is_writer;
 pub(crate) use bundle::{Writer, adapter_digest, check_adapter};
 pub(crate) use form::AnswerSchema;
 pub(crate) use manifest::WriterManifest;
+pub(crate) use score::{Judge, ask};
 
 use crate::project::read_json;
 use crate::{Project, codes};

@@ -1,11 +1,13 @@
 //! `sprat.toml`: one file that describes the task, the data, the needs and the candidates.
 
 mod read;
+mod routing;
 mod section;
 mod sections;
 mod units;
 
 pub use read::{INVALID, UNKNOWN_KEY, UNREADABLE};
+pub use routing::{RouteFailure, RoutePolicy, RouteRule, RouteSplit, RouteTo, Sticky};
 pub use section::Field;
 pub use sections::{
     Candidate, ClassWeights, Cost, Data, Decay, Judge, Method, Needs, Precision, Privacy, Release,
@@ -69,6 +71,8 @@ pub const SECTIONS: &[Section] = &[
     Section { name: "candidates", fields: Candidate::FIELDS, repeated: true },
     Section { name: "judge", fields: Judge::FIELDS, repeated: false },
     Section { name: "route", fields: Route::FIELDS, repeated: false },
+    Section { name: "route.rules", fields: RouteRule::FIELDS, repeated: true },
+    Section { name: "route.split", fields: RouteSplit::FIELDS, repeated: true },
     Section { name: "tune", fields: Tune::FIELDS, repeated: false },
     Section { name: "shrink", fields: Shrink::FIELDS, repeated: false },
     Section { name: "release", fields: Release::FIELDS, repeated: false },

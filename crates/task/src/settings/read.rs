@@ -90,7 +90,11 @@ impl Settings {
             ("data.test_share", self.data.test_share, 0.01, 0.9),
             ("needs.min_quality", self.needs.min_quality.unwrap_or(0.0), 0.0, 1.0),
             ("needs.p95_latency_ms", self.needs.p95_latency_ms.unwrap_or(1.0), 0.001, 1e9),
-            ("route.keep_above", self.route.keep_above, 0.0, 1.0),
+            ("route.keep_above", self.route.keep_above.unwrap_or(0.0), 0.0, 1.0),
+            ("route.alpha", self.route.alpha, 1e-6, 0.999),
+            ("route.delta", self.route.delta, 1e-6, 0.999),
+            ("route.right_from", self.route.right_from, 0.0, 1.0),
+            ("route.shadow", self.route.shadow, 0.0, 1.0),
             ("route.usd_per_hour", self.route.usd_per_hour.unwrap_or(0.0), 0.0, 1e9),
             ("route.usd_per_day", self.route.usd_per_day.unwrap_or(0.0), 0.0, 1e9),
             ("tune.alpha", self.tune.alpha, 1e-6, 1e6),
@@ -163,6 +167,7 @@ impl Settings {
             }
         }
         self.check_watch()?;
+        self.check_split()?;
         self.check_judge()
     }
 
@@ -209,6 +214,25 @@ impl Settings {
                 "watch.webhook",
                 "a webhook's address begins with http:// or https://".into(),
             );
+        }
+        Ok(())
+    }
+
+    /// The shares of other versions are shares.
+    fn check_split(&self) -> Result<()> {
+        let out = |field: &str, what: String| Err(Error::new(&INVALID, what).field(field));
+        for part in &self.route.split {
+            if part.version.is_empty() {
+                return out("route.split.version", "a part of a split names no version".into());
+            }
+            if !(0.0..=1.0).contains(&part.share) {
+                let what = format!("{} is out of range: 0 to 1", part.share);
+                return out("route.split.share", what);
+            }
+        }
+        let sum: f64 = self.route.split.iter().map(|part| part.share).sum();
+        if sum > 1.0 + 1e-9 {
+            return out("route.split.share", format!("the shares sum to {sum}, more than 1"));
         }
         Ok(())
     }
@@ -281,10 +305,20 @@ fn known_fields(text: &str, section: &Section, table: &DeTable<'_>) -> Result<()
         let prefix = section.name.len() + 1;
         section.fields.iter().map(move |field| &field.path[prefix..])
     };
-    for key in table.keys() {
+    for (key, value) in table {
         let name = key.get_ref().as_ref();
+        let path = format!("{}.{name}", section.name);
+        // Tables below a section's own are sections too.
+        if let (Some(section), DeValue::Array(items)) =
+            (SECTIONS.iter().find(|section| section.name == path), value.get_ref())
+        {
+            for item in items {
+                if let DeValue::Table(table) = item.get_ref() {
+                    known_fields(text, section, table)?;
+                }
+            }
+        }
         if !names().any(|known| known == name) {
-            let path = format!("{}.{name}", section.name);
             return Err(place(unknown(&path, name, names()), text, Some(key.span())));
         }
     }
@@ -344,6 +378,18 @@ mod tests {
     }
 
     #[test]
+    fn tables_below_a_section_are_read_and_their_keys_known() {
+        let text = "[route]\npolicy = \"before\"\n[[route.rules]]\nto = \"large\"\ntag = \"vip\"\n\
+                    [[route.rules]]\nmax_chars = 9\n[[route.split]]\nversion = \"v4\"\nshare = 0.1\n";
+        let route = Settings::parse(text).unwrap().route;
+        assert_eq!((route.rules.len(), route.rules[0].tag.as_deref()), (2, Some("vip")));
+        assert_eq!((route.split[0].share, route.keep_above), (0.1, None));
+        let error = Settings::parse("[[route.rules]]\nmax_char = 3\n").unwrap_err();
+        assert_eq!((error.code(), error.place().line), (&UNKNOWN_KEY, Some(2)));
+        assert_eq!(error.remedy(), "Did you mean `max_chars`?");
+    }
+
+    #[test]
     fn wrong_types_and_ranges_are_refused_with_their_place() {
         let error = Settings::parse("[tune]\nrank = \"many\"\n").unwrap_err();
         assert_eq!((error.code(), error.place().line), (&INVALID, Some(2)));
@@ -365,6 +411,11 @@ mod tests {
             "[watch]\nactions = [\"rolback\"]",
             "[watch]\nwebhook = \"ftp://a\"",
             "[watch]\ninterval = \"0s\"",
+            "[route]\nalpha = 0.0",
+            "[route]\nshadow = 1.5",
+            "[[route.split]]\nversion = \"v1\"\nshare = 2.0",
+            "[[route.split]]\nshare = 0.1",
+            "[[route.rules]]\nto = \"nobody\"",
             "task = 3",
             "[task",
         ] {

@@ -1,5 +1,6 @@
 //! The sections of `sprat.toml`.
 
+use super::routing::{RouteFailure, RoutePolicy, RouteRule, RouteSplit, Sticky};
 use super::section::section;
 use super::units::Span;
 use serde::{Deserialize, Serialize};
@@ -229,8 +230,37 @@ section! {
         /// The hosted candidates (`openai:…`) that answer when the small model is not sure enough;
         /// they are asked in this order until one answers. Without any there is no route.
         large: Vec<String> = Vec::new(),
-        /// The small model's answer is kept when its calibrated confidence is at least this.
-        keep_above: f64 = 0.8,
+        /// `after`: the small model answers, and its confidence decides whether a large one is asked;
+        /// `before`: a head on an embedding of the request decides, and the small model is asked only
+        /// about what it keeps.
+        policy: RoutePolicy = RoutePolicy::After,
+        /// With `after`: the small model's answer is kept when its confidence is at least this.
+        /// Without it the threshold that `sprat route fit` found for the served version.
+        keep_above: Option<f64> = None,
+        /// The greatest failure rate among kept requests that `sprat route fit` may accept.
+        alpha: f64 = 0.05,
+        /// The probability, over the draw of the graded requests, that the bound may fail.
+        delta: f64 = 0.1,
+        /// What counts as a failure: `wrong`: the small model's answer is wrong; `regret`: it is, and
+        /// the large model's would have been right.
+        failure: RouteFailure = RouteFailure::Wrong,
+        /// For `generate`: an answer counts as right from this token F1 with the wanted one on.
+        right_from: f64 = 1.0,
+        /// The seed of the parts of the graded requests.
+        seed: u64 = 0,
+        /// With `before`: the encoder whose embedding is judged, `hf:…`, `pypi:…`, `file:…` or a
+        /// path; by default the released classifier's own.
+        encoder: Option<String> = None,
+        /// Fixed rules, in order.
+        rules: Vec<RouteRule> = Vec::new(),
+        /// Other versions that get a share of the requests.
+        split: Vec<RouteSplit> = Vec::new(),
+        /// What makes requests belong to the same part of a split: `user`, `client` or
+        /// `conversation`.
+        sticky: Sticky = Sticky::User,
+        /// The share of kept requests that a large model is asked about as well, in the background:
+        /// its answers are compared and recorded, never shown.
+        shadow: f64 = 0.0,
         /// Requests in which personal data is found are never sent to a large model.
         keep_personal: bool = true,
         /// `small`: when no large model answers, or the budget is used up, the small model's answer

@@ -1,11 +1,14 @@
 //! What is served: the promoted release, followed as its alias moves, or fixed models, with
 //! adapters beside a base model.
 
-use sprat_flow::{AdapterRef, Project};
-use sprat_infer::{
-    DecoderModel, EncoderEmbedder, EncoderEngine, Generator, TextClassifier, WithEmbeddings,
-};
+use super::shadow::Recorded;
+use super::traces;
+use serde_json::Value;
+use sprat_flow::{AdapterRef, Project, RouteState, Subject};
+use sprat_infer::{DecoderModel, Embedder, Generator};
+use sprat_monitor::Recorder;
 use sprat_route::Upstreams;
+use sprat_route::policy::split::{Part, Split};
 use sprat_serve::{Served, Source};
 use sprat_task::{Result, SystemClock, Timestamp};
 use std::path::PathBuf;
@@ -19,6 +22,12 @@ pub(super) struct Releases {
     adapters: Vec<AdapterRef>,
     /// The large models behind whatever is served: they outlive each of its versions.
     large: Option<Arc<Upstreams>>,
+    /// Where traces go, and the comparisons of shadowed requests.
+    recorder: Arc<Recorder>,
+    /// The route behind the first model, for `/v1/route`.
+    route: Mutex<Option<RouteState>>,
+    /// The versions beside the served one, as they were loaded.
+    beside: Mutex<Vec<String>>,
 }
 
 /// What a reference stands for.
@@ -32,29 +41,48 @@ enum Place {
 /// What the reference of a tuned model stands for now.
 struct Target {
     task: String,
-    name: String,
     aliases: Vec<String>,
     created: Timestamp,
-    folder: PathBuf,
+    subject: Subject,
 }
 
 impl Releases {
     /// `fixed`: the models that were asked for; without any the settings' alias is followed.
     ///
     /// # Errors
-    /// Those of the route's settings.
+    /// Those of the route's settings and of the traces' file.
     pub(super) fn new(
         project: Project,
         fixed: Vec<String>,
         adapters: Vec<AdapterRef>,
     ) -> Result<Self> {
+        let recorder = Arc::new(traces::recorder(&project, Arc::new(SystemClock))?);
         let large = project.upstreams(Arc::new(SystemClock))?;
-        Ok(Releases { project: Mutex::new(project), fixed, adapters, large })
+        let (route, beside) = (Mutex::default(), Mutex::default());
+        Ok(Releases {
+            project: Mutex::new(project),
+            fixed,
+            adapters,
+            large,
+            recorder,
+            route,
+            beside,
+        })
+    }
+
+    /// Where traces go.
+    pub(super) fn recorder(&self) -> Arc<Recorder> {
+        Arc::clone(&self.recorder)
+    }
+
+    /// The document of `/v1/route`, as of now.
+    pub(super) fn route(&self) -> Option<Value> {
+        lock(&self.route).as_ref().map(RouteState::document)
     }
 
     /// The project, for as long as the guard lives.
     pub(super) fn project(&self) -> MutexGuard<'_, Project> {
-        self.project.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.project)
     }
 
     /// What is to be served, in the order in which it was asked for. Versions that several
@@ -68,7 +96,7 @@ impl Releases {
             }
             let new = target(project, reference)?;
             let known = places.iter_mut().find_map(|place| match place {
-                Place::Tuned(target) if target.name == new.name => Some(target),
+                Place::Tuned(target) if target.subject.name == new.subject.name => Some(target),
                 _ => None,
             });
             match known {
@@ -84,16 +112,15 @@ fn target(project: &Project, reference: &str) -> Result<Target> {
     let path = PathBuf::from(reference.trim_start_matches("file:"));
     if sprat_flow::is_tuned(&path) {
         let task = project.task().to_owned();
-        let name = format!("{task}@{}", path.display());
-        return Ok(Target { task, name, aliases: Vec::new(), created: Timestamp(0), folder: path });
+        let subject = project.subject(Some(reference))?;
+        return Ok(Target { task, aliases: Vec::new(), created: Timestamp(0), subject });
     }
     let version = project.version(reference)?;
     Ok(Target {
         task: version.task.clone(),
-        name: version.to_string(),
         aliases: vec![version.to_string(), reference.to_owned()],
         created: version.created,
-        folder: project.registry.checkout(&version)?,
+        subject: project.subject(Some(&version.to_string()))?,
     })
 }
 
@@ -112,33 +139,74 @@ fn written(model: DecoderModel, abstain: f32) -> Arc<Served> {
     })
 }
 
-/// A tuned model under `id`.
-fn tuned(
-    project: &Project,
-    large: Option<&Arc<Upstreams>>,
-    target: Target,
-    id: String,
-) -> Result<Arc<Served>> {
-    let Target { name, mut aliases, created, folder, .. } = target;
-    let mut seen = std::collections::HashSet::from([id.clone()]);
-    aliases.retain(|alias| seen.insert(alias.clone()));
-    let abstain = project.settings.task.abstain_below as f32;
-    let threshold = (abstain > 0.0).then_some(abstain);
-    let (generator, embedder): (Arc<dyn Generator>, _) = if sprat_flow::is_writer(&folder) {
-        (project.local(&name, &folder)?, None)
-    } else {
-        let model = Arc::new(sprat_flow::open_bundle(&folder)?);
-        let limits = project.limits();
-        let embedder = EncoderEmbedder::start(&*name, model.clone(), limits)?;
-        let classifier: Arc<dyn TextClassifier> =
-            if project.sketches() { Arc::new(WithEmbeddings(model)) } else { model };
-        (Arc::new(EncoderEngine::start(&*name, classifier, limits)?), Some(Arc::new(embedder) as _))
-    };
-    let generator = Some(match large {
-        Some(large) => project.routed(generator, large)?,
-        None => generator,
-    });
-    Ok(Arc::new(Served { id, aliases, version: name, created, generator, embedder, threshold }))
+impl Releases {
+    /// A small model that answers, with the large ones behind it where there are any.
+    fn answering(
+        &self,
+        project: &Project,
+        subject: &Subject,
+        following: bool,
+    ) -> Result<Answering> {
+        let opened = project.opened(subject)?;
+        let Some(large) = &self.large else {
+            return Ok(Answering {
+                generator: opened.generator,
+                embedder: opened.embedder,
+                route: None,
+            });
+        };
+        let sink =
+            Arc::new(Recorded::new(Arc::clone(&self.recorder), project.task(), &subject.name));
+        let (routed, state) = project.routed(subject, &opened, large, Some(sink), following)?;
+        if let Some(why) = state.unfitted() {
+            tracing::warn!(model = subject.name, why, "run `sprat route fit`");
+        }
+        Ok(Answering { generator: routed, embedder: opened.embedder, route: Some(state) })
+    }
+
+    /// A tuned model under `id`, with the versions of a split beside it.
+    fn tuned(
+        &self,
+        project: &Project,
+        target: Target,
+        id: String,
+        beside: &[(Subject, f64)],
+        following: bool,
+    ) -> Result<Arc<Served>> {
+        let Target { mut aliases, created, subject, .. } = target;
+        let mut seen = std::collections::HashSet::from([id.clone()]);
+        aliases.retain(|alias| seen.insert(alias.clone()));
+        let abstain = project.settings.task.abstain_below as f32;
+        let threshold = (abstain > 0.0).then_some(abstain);
+        let Answering { mut generator, embedder, route } =
+            self.answering(project, &subject, following)?;
+        *lock(&self.route) = route;
+        let mut parts = Vec::new();
+        for (other, share) in beside {
+            // A canary that was promoted is no part of its own any more.
+            if other.name != subject.name {
+                let model = self.answering(project, other, following)?.generator;
+                parts.push(Part { name: other.name.clone(), share: *share, model });
+            }
+        }
+        if !parts.is_empty() {
+            let (name, sticky) = (subject.name.as_str(), project.settings.route.sticky);
+            generator = Arc::new(Split::new(name, generator, parts, sticky)?);
+        }
+        let (version, generator) = (subject.name, Some(generator));
+        Ok(Arc::new(Served { id, aliases, version, created, generator, embedder, threshold }))
+    }
+}
+
+/// What is put behind a name.
+struct Answering {
+    generator: Arc<dyn Generator>,
+    embedder: Option<Arc<dyn Embedder>>,
+    route: Option<RouteState>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Source for Releases {
@@ -149,8 +217,15 @@ impl Source for Releases {
         let project = self.project();
         let alias = project.registry.alias(project.task(), &project.settings.release.alias)?;
         let Some(alias) = alias else { return Ok(0) };
-        // The alias's own counter grows with every move.
-        Ok(alias.revision)
+        // Each alias's own counter grows with every move, and so does their sum.
+        let mut revision = alias.revision;
+        for part in &project.settings.route.split {
+            let Some((task, name)) = part.version.split_once('@') else { continue };
+            if let Some(beside) = project.registry.alias(task, name)? {
+                revision += beside.revision;
+            }
+        }
+        Ok(revision)
     }
 
     fn load(&self, present: &[Arc<Served>]) -> Result<Vec<Arc<Served>>> {
@@ -164,6 +239,11 @@ impl Source for Releases {
             [] => None,
             _ => Some(project.adapted(&references)?),
         };
+        let following = !present.is_empty();
+        // Only the followed release is split: whoever names versions means them.
+        let beside = if self.fixed.is_empty() { project.split_versions()? } else { Vec::new() };
+        let names: Vec<String> = beside.iter().map(|(other, _)| other.name.clone()).collect();
+        let unmoved = *lock(&self.beside) == names;
         let mut models: Vec<Arc<Served>> = Vec::new();
         for place in self.places(&project, &references)? {
             match place {
@@ -178,19 +258,20 @@ impl Source for Releases {
                     models.extend(all.map(|model| written(model, abstain)));
                 }
                 Place::Tuned(target) => {
-                    let same = present.iter().find(|served| served.version == target.name);
-                    if let Some(same) = same {
+                    let same = present.iter().find(|served| served.version == target.subject.name);
+                    if let Some(same) = same.filter(|_| unmoved) {
                         models.push(Arc::clone(same));
                         continue;
                     }
                     // The task's bare name means the first of its versions.
                     let first = models.iter().all(|served| served.id != target.task);
-                    let id = if first { &target.task } else { &target.name }.clone();
-                    models.push(tuned(&project, self.large.as_ref(), target, id)?);
+                    let id = if first { &target.task } else { &target.subject.name }.clone();
+                    models.push(self.tuned(&project, target, id, &beside, following)?);
                 }
             }
         }
         sprat_serve::unambiguous(&models)?;
+        *lock(&self.beside) = names;
         Ok(models)
     }
 }

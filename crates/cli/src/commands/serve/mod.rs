@@ -1,6 +1,7 @@
 //! `sprat serve`: the registry's models behind the HTTP server.
 
 mod follow;
+mod shadow;
 mod traces;
 mod watching;
 
@@ -11,7 +12,7 @@ use serde_json::json;
 use sprat_flow::{Done, Held, Project};
 use sprat_report::{Page, Terminal, number};
 use sprat_serve::keys::Keys;
-use sprat_serve::{Config, Models, Served, Source, Table};
+use sprat_serve::{Config, Models, RouteView, Served, Source, Table};
 use sprat_task::{Clock, Error, Interrupt, Result, SystemClock};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
@@ -44,19 +45,18 @@ pub(super) fn after_up(context: &Context, project: Project, done: &Done) -> Resu
 
 fn serve(context: &Context, source: Releases) -> Result<Done> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let (mut config, recorder) = {
-        let project = source.project();
-        (config(&project)?, traces::recorder(&project, Arc::clone(&clock))?)
-    };
+    let mut config = config(&source.project())?;
+    let recorder = source.recorder();
     let json = context.global.json;
     let interrupt = Interrupt::default();
-    let recorder = Arc::new(recorder);
     let settings = source.project().settings.clone();
     let watches = settings.watch.enabled;
     let beside = || context.beside(settings.clone(), &interrupt);
     let watching = Arc::new(Watching::new(beside()?, Arc::clone(&recorder))?);
     config.watcher = Some(watching.clone());
     let source = Arc::new(source);
+    let routes = Arc::clone(&source);
+    config.route = RouteView::new(move || routes.route());
     let revision = source.revision()?;
     let table = Arc::new(Table::new(source.load(&[])?));
     let served: Vec<String> = table.list().iter().map(|one| one.version.clone()).collect();

@@ -12,7 +12,10 @@ const MEMORY: usize = 10;
 /// Nocedal & Wright, "Numerical Optimization" (2nd ed.), algorithms 7.4 (two-loop recursion) and
 /// 7.5, with a backtracking line search under the Armijo condition; a pair enters the memory only
 /// if its curvature is positive, which keeps the direction one of descent.
-pub(crate) fn minimize<E>(
+///
+/// # Errors
+/// The function's.
+pub fn minimize<E>(
     start: Vec<f64>,
     iterations: usize,
     tolerance: f64,

@@ -1,0 +1,323 @@
+//! A route at work: the policy that the settings want, with what was fitted for the version.
+
+use super::document::{FittedHead, FittedRoute};
+use crate::{Project, bundle, codes, is_tuned, is_writer};
+use serde_json::{Value, json};
+use sprat_infer::{
+    Embedder, EncoderEmbedder, EncoderEngine, Generator, TextClassifier, WithEmbeddings,
+};
+use sprat_model::{Encoder, Format};
+use sprat_registry::Tree;
+use sprat_route::policy::rules::{FixedRule, FixedRules};
+use sprat_route::policy::shadow::{Shadow, ShadowSink};
+use sprat_route::{
+    Before, Decider, Keep, Policy, PrivateRules, Routed, Side, Upstreams, curve::Point,
+};
+use sprat_task::settings::{RoutePolicy, RouteRule, RouteTo};
+use sprat_task::{Clock, Digest, Error, Result};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Shadowed requests on their way at once.
+const SHADOWS: usize = 32;
+
+/// A small model that a route stands over.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// Its name: `task@v3`, or `task@` and its folder.
+    pub name: String,
+    /// The version's digest; of a folder that of its files.
+    pub digest: Digest,
+    /// Its files.
+    pub folder: PathBuf,
+}
+
+/// An open small model.
+pub struct Opened {
+    /// What answers.
+    pub generator: Arc<dyn Generator>,
+    /// What gives texts vectors; none for models that write.
+    pub embedder: Option<Arc<dyn Embedder>>,
+}
+
+/// What `GET /v1/route` tells of a route.
+#[derive(Clone)]
+pub struct RouteState {
+    model: String,
+    policy: RoutePolicy,
+    keep_above: Option<f64>,
+    fitted: Option<Arc<FittedRoute>>,
+    unfitted: Option<String>,
+    large: Arc<Upstreams>,
+    shadow: Option<Arc<Shadow>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Project {
+    /// The model that a reference names: a version, or a tuned model's folder; by default the
+    /// released one.
+    ///
+    /// # Errors
+    /// Those of the registry.
+    pub fn subject(&self, reference: Option<&str>) -> Result<Subject> {
+        let released = format!("{}@{}", self.task(), self.settings.release.alias);
+        let reference = reference.unwrap_or(&released);
+        let path = Path::new(reference.trim_start_matches("file:"));
+        if is_tuned(path) {
+            return Ok(Subject {
+                name: format!("{}@{}", self.task(), path.display()),
+                digest: Tree::of_folder(path)?.digest(),
+                folder: path.to_owned(),
+            });
+        }
+        let version = self.version(reference)?;
+        Ok(Subject {
+            name: version.to_string(),
+            digest: version.digest,
+            folder: self.registry.checkout(&version)?,
+        })
+    }
+
+    /// Opens a small model, for answers and, where it is a classifier, for vectors.
+    ///
+    /// # Errors
+    /// Those of the model and the engines.
+    pub fn opened(&self, subject: &Subject) -> Result<Opened> {
+        if is_writer(&subject.folder) {
+            let generator = self.local(&subject.name, &subject.folder)?;
+            return Ok(Opened { generator, embedder: None });
+        }
+        let model = Arc::new(bundle::open(&subject.folder)?);
+        let (name, limits) = (subject.name.as_str(), self.limits());
+        let embedder = EncoderEmbedder::start(name, model.clone(), limits)?;
+        let classifier: Arc<dyn TextClassifier> =
+            if self.sketches() { Arc::new(WithEmbeddings(model)) } else { model };
+        let generator = EncoderEngine::start(name, classifier, limits)?;
+        Ok(Opened { generator: Arc::new(generator), embedder: Some(Arc::new(embedder)) })
+    }
+
+    /// The versions of `[[route.split]]` with their shares.
+    ///
+    /// # Errors
+    /// Those of the registry.
+    pub fn split_versions(&self) -> Result<Vec<(Subject, f64)>> {
+        let parts = self.settings.route.split.iter();
+        parts.map(|part| Ok((self.subject(Some(&part.version))?, part.share))).collect()
+    }
+
+    /// The encoder that `before` reads: the one of the settings, or the classifier's own.
+    ///
+    /// # Errors
+    /// `SPRAT-ROUTE-SETTINGS` where there is none; those of fetching and opening it.
+    pub(crate) fn before_encoder(&self, opened: &Opened) -> Result<Arc<dyn Embedder>> {
+        if let Some(reference) = &self.settings.route.encoder {
+            let pulled = self.fetched(reference)?;
+            let encoder = Arc::new(Encoder::open(&pulled.dir, Format::F32)?);
+            let engine = EncoderEmbedder::start(reference.as_str(), encoder, self.limits())?;
+            return Ok(Arc::new(engine));
+        }
+        opened.embedder.clone().ok_or_else(|| {
+            let what = "a model that writes gives no embedding to judge requests by";
+            Error::new(&sprat_route::codes::SETTINGS, what)
+                .field("route.encoder")
+                .help("Name an encoder under `route.encoder`, or set `policy = \"after\"`.")
+        })
+    }
+
+    /// The digest of the encoder that the settings name for `before`.
+    ///
+    /// # Errors
+    /// Those of fetching it.
+    pub(crate) fn encoder_digest(&self) -> Result<Option<Digest>> {
+        let route = &self.settings.route;
+        match (&route.encoder, route.policy) {
+            (Some(reference), RoutePolicy::Before) => Ok(Some(self.fetched(reference)?.digest)),
+            _ => Ok(None),
+        }
+    }
+
+    /// A small model with the large ones behind it, as the settings want it. `following`: the
+    /// version came by a move of its alias while a server runs. Such a move, often a rollback, must
+    /// not fail for want of a fitted route: then the small model answers alone, and every answer
+    /// says why.
+    ///
+    /// # Errors
+    /// `SPRAT-FLOW-ROUTE-UNFITTED` and `SPRAT-FLOW-ROUTE-OTHER-VERSION`; those of the settings.
+    pub fn routed(
+        &self,
+        subject: &Subject,
+        opened: &Opened,
+        large: &Arc<Upstreams>,
+        sink: Option<Arc<dyn ShadowSink>>,
+        following: bool,
+    ) -> Result<(Arc<Routed>, RouteState)> {
+        let route = &self.settings.route;
+        let (fitted, unfitted) = match route.keep_above {
+            Some(_) if route.policy == RoutePolicy::Before => {
+                let what = "a fixed confidence says nothing before the small model has answered";
+                return Err(Error::new(&sprat_route::codes::SETTINGS, what)
+                    .field("route.keep_above")
+                    .help("Remove it and run `sprat route fit`, or set `policy = \"after\"`."));
+            }
+            Some(_) => (None, None),
+            None => match self.fitted_route(&subject.name, &subject.digest, route.policy) {
+                Ok(fitted) => (Some(Arc::new(fitted)), None),
+                Err(error) if following && is_missing(&error) => {
+                    let why = format!("{}: the small model answers alone", error.what());
+                    (None, Some(why))
+                }
+                Err(error) => return Err(error),
+            },
+        };
+        let decider = match (&fitted, route.keep_above, &unfitted) {
+            (_, _, Some(why)) => Decider::After(Keep::All(why.clone())),
+            (Some(fitted), _, _) => self.fitted_decider(fitted, opened)?,
+            (None, Some(least), _) => Decider::After(Keep::Above(least as f32)),
+            (None, None, None) => {
+                let what = format!("no route is fitted for {}", subject.name);
+                return Err(Error::new(&codes::ROUTE_UNFITTED, what));
+            }
+        };
+        let shadow = sink
+            .filter(|_| route.shadow > 0.0)
+            .map(|sink| Arc::new(Shadow::new(route.shadow, SHADOWS, sink)));
+        let policy = Policy {
+            private: PrivateRules { personal: route.keep_personal },
+            fixed: fixed(&route.rules)?,
+            decider,
+            constraint: self.large_constraint(opened.generator.labels())?,
+            shadow: shadow.clone(),
+            when_large_fails: route.when_large_fails,
+        };
+        let routed = Routed::new(Arc::clone(&opened.generator), Arc::clone(large), policy)?;
+        let state = RouteState {
+            model: subject.name.clone(),
+            policy: route.policy,
+            keep_above: route.keep_above,
+            fitted,
+            unfitted,
+            large: Arc::clone(large),
+            shadow,
+            clock: Arc::clone(&self.clock),
+        };
+        Ok((Arc::new(routed), state))
+    }
+
+    fn fitted_decider(&self, fitted: &Arc<FittedRoute>, opened: &Opened) -> Result<Decider> {
+        let fit = Arc::new(fitted.fit.clone());
+        match (&fitted.head, fitted.policy) {
+            (_, RoutePolicy::After) => Ok(Decider::After(Keep::Fitted(fit))),
+            (Some(FittedHead { head, encoder, encoder_digest }), RoutePolicy::Before) => {
+                if *encoder != self.settings.route.encoder
+                    || *encoder_digest != self.encoder_digest()?
+                {
+                    let what = "the route was fitted with another encoder";
+                    let name = |encoder: &Option<String>| {
+                        encoder.clone().unwrap_or_else(|| "the classifier's own".into())
+                    };
+                    let why = format!(
+                        "fitted with {}, the settings name {}",
+                        name(encoder),
+                        name(&self.settings.route.encoder)
+                    );
+                    return Err(Error::new(&codes::ROUTE_OTHER_VERSION, what)
+                        .field("route.encoder")
+                        .why(why));
+                }
+                let encoder = self.before_encoder(opened)?;
+                if encoder.dimensions() != head.weights.len() {
+                    let what = "the route's head reads embeddings of another length";
+                    return Err(Error::new(&sprat_route::codes::DOCUMENT, what));
+                }
+                Ok(Decider::Before(Before { head: Arc::new(head.clone()), fit, encoder }))
+            }
+            (None, RoutePolicy::Before) => {
+                let what = "the fitted route has no head";
+                Err(Error::new(&sprat_route::codes::DOCUMENT, what))
+            }
+        }
+    }
+}
+
+fn is_missing(error: &Error) -> bool {
+    [&codes::ROUTE_UNFITTED, &codes::ROUTE_OTHER_VERSION].contains(&error.code())
+}
+
+/// The fixed rules of the settings.
+fn fixed(rules: &[RouteRule]) -> Result<FixedRules> {
+    let rule = |rule: &RouteRule| {
+        Ok(FixedRule {
+            to: match rule.to {
+                RouteTo::Small => Side::Small,
+                RouteTo::Large => Side::Large,
+            },
+            text: rule.text.as_deref().map(FixedRule::expression).transpose()?,
+            min_chars: rule.min_chars,
+            max_chars: rule.max_chars,
+            label: rule.label.clone(),
+            tag: rule.tag.clone(),
+            client: rule.client.clone(),
+        })
+    };
+    FixedRules::new(rules.iter().map(rule).collect::<Result<_>>()?)
+}
+
+impl RouteState {
+    /// Why the small model answers alone, where it does for want of a fitted route.
+    pub fn unfitted(&self) -> Option<&str> {
+        self.unfitted.as_deref()
+    }
+
+    /// The document of `GET /v1/route`, as of now.
+    pub fn document(&self) -> Value {
+        let fit = self.fitted.as_ref().map(|fitted| &fitted.fit);
+        let report = self.fitted.as_ref().map(|fitted| &fitted.report);
+        let curve = report.and_then(|report| report.curve.as_ref());
+        let points = || curve.into_iter().flat_map(|curve| &curve.points);
+        let cost = |point: &Point| {
+            let (small, large, _) = report?.usd_per_1000;
+            let small = match self.policy {
+                RoutePolicy::After => small?,
+                RoutePolicy::Before => small? * (1.0 - point.share_large),
+            };
+            Some(small + point.share_large * large?)
+        };
+        let line = |of: &dyn Fn(&Point) -> f64| -> Vec<(f64, f64)> {
+            points().map(|point| (point.share_large, of(point))).collect()
+        };
+        let [hour, day] = self.large.budget().spent(self.clock.now());
+        json!({
+            "schema": "sprat.route-state/1",
+            "model": self.model,
+            "policy": self.policy,
+            "large": self.large.names(),
+            "unfitted": self.unfitted,
+            "threshold": fit.map_or(self.keep_above, |fit| fit.threshold),
+            "bound": fit.map(|fit| json!({
+                "alpha": fit.options.bound.alpha,
+                "delta": fit.options.bound.delta,
+                "failure": fit.options.failure,
+                "sealed": fit.sealed,
+            })),
+            "chosen": report.map(|report| json!({
+                "share_large": report.share_large.estimate,
+                "quality": report.quality.estimate,
+                "usd_per_1000": report.usd_per_1000.2,
+            })),
+            "curve": points().map(|point| json!({
+                "share_large": point.share_large,
+                "quality": point.quality,
+                "usd_per_1000": cost(point),
+                "threshold": point.threshold,
+            })).collect::<Vec<_>>(),
+            "random": line(&|point| point.random),
+            "oracle": line(&|point| point.oracle),
+            "always_small": curve.map(|curve| curve.small.estimate),
+            "always_large": curve.map(|curve| curve.large.estimate),
+            "large_assumed": report.map(|report| report.large.is_none()),
+            "spent": { "hour": hour, "day": day },
+            "limits": self.large.budget().limits(),
+            "shadow": self.shadow.as_ref().map(|shadow| shadow.counts()),
+        })
+    }
+}

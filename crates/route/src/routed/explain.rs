@@ -1,0 +1,161 @@
+//! What a route would do with one request, and why, step by step.
+
+use super::Routed;
+use crate::policy::after::{Keep, confidence, scored};
+use crate::policy::{Decider, Side};
+use serde::Serialize;
+use sprat_infer::Request;
+use sprat_task::Result;
+
+/// One look at a request.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Step {
+    /// What was looked at: `private`, `rules`, `before`, `after`, `label rules`.
+    pub step: &'static str,
+    /// What was found, in words.
+    pub found: String,
+    /// Whether it decided.
+    pub decided: bool,
+}
+
+/// What a route would do with a request.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Explained {
+    /// The looks, in order; the last one decided.
+    pub steps: Vec<Step>,
+    /// `small` or `large`.
+    pub side: &'static str,
+    /// Why, in the words of a response.
+    pub why: String,
+    /// The score: the small model's confidence, or the head's.
+    pub score: Option<f32>,
+    /// The least score that is kept.
+    pub threshold: Option<f32>,
+    /// The probability that keeping the request is no failure, as the fit calibrated it.
+    pub calibrated: Option<f64>,
+    /// The small model's answer, where the policy asks it first.
+    pub small_answer: Option<String>,
+    /// The large models in the order in which they would be asked.
+    pub upstreams: Vec<String>,
+}
+
+impl Routed {
+    /// Follows a request to its side, by the code that serves; no large model is asked, and
+    /// nothing is counted. Waits on this thread.
+    ///
+    /// # Errors
+    /// Those of the small model and the encoder.
+    pub fn explain(&self, request: &Request) -> Result<Explained> {
+        let desk = self.desk();
+        let mut trail = Trail(Vec::new());
+        let upstreams = desk.large.names();
+        let plain = |trail: Trail, side, why: String| Explained {
+            steps: trail.0,
+            side: name(side),
+            why,
+            score: None,
+            threshold: None,
+            calibrated: None,
+            small_answer: None,
+            upstreams: upstreams.clone(),
+        };
+        if let Some(private) = desk.policy.private.judge(request) {
+            trail.add("private", private.to_string(), true);
+            return Ok(plain(trail, Side::Small, private.to_string()));
+        }
+        trail.add("private", "nothing that keeps it here".into(), false);
+        if let Some(hit) = desk.policy.fixed.judge(request) {
+            trail.add("rules", hit.why.clone(), true);
+            return Ok(plain(trail, hit.to, hit.why));
+        }
+        trail.add("rules", "none holds".into(), false);
+        match &desk.policy.decider {
+            Decider::Before(before) => {
+                let threshold = before.threshold();
+                let Some(embedding) = before.embed(request)? else {
+                    let why = "there is no text to judge";
+                    trail.add("before", why.into(), true);
+                    let told = plain(trail, Side::Large, why.into());
+                    return Ok(Explained { threshold, ..told });
+                };
+                let embedding = embedding.wait_until(request.deadline)?;
+                let score = before.score(&embedding.vector);
+                let (side, why) = match before.keeps(score) {
+                    true => (Side::Small, "easy enough"),
+                    false => (Side::Large, "too hard"),
+                };
+                let calibrated = before.fit.decide(f64::from(score)).confidence;
+                let found = format!("difficulty score {}", compared(Some(score), threshold));
+                trail.add("before", found, true);
+                let told = plain(trail, side, why.into());
+                Ok(Explained {
+                    score: Some(score),
+                    threshold,
+                    calibrated: finite(calibrated),
+                    ..told
+                })
+            }
+            Decider::After(keep) => {
+                let first = desk.small.answer(scored(desk.small.as_ref(), request));
+                let Some((side, reason)) = desk.weigh(request, keep, &first) else {
+                    // The request is at fault: what a client would get.
+                    return Err(first.err().unwrap_or_else(|| {
+                        sprat_task::Error::new(&sprat_infer::codes::PANIC, "an answer was lost")
+                    }));
+                };
+                let answer = first.as_ref().ok();
+                let sure = answer.and_then(confidence);
+                let calibrated = match (keep, sure) {
+                    (Keep::Fitted(fit), Some(sure)) => {
+                        finite(fit.decide(f64::from(sure)).confidence)
+                    }
+                    _ => None,
+                };
+                let by_rule = reason.why.starts_with("rule ");
+                let found = format!("confidence {}", compared(sure, keep.threshold()));
+                trail.add("after", found, !by_rule);
+                if by_rule {
+                    trail.add("label rules", reason.why.clone(), true);
+                }
+                let told = plain(trail, side, reason.why);
+                Ok(Explained {
+                    score: sure,
+                    threshold: keep.threshold(),
+                    calibrated,
+                    small_answer: answer.map(|answer| answer.output.clone()),
+                    ..told
+                })
+            }
+        }
+    }
+}
+
+struct Trail(Vec<Step>);
+
+impl Trail {
+    fn add(&mut self, step: &'static str, found: String, decided: bool) {
+        self.0.push(Step { step, found, decided });
+    }
+}
+
+fn name(side: Side) -> &'static str {
+    match side {
+        Side::Small => "small",
+        Side::Large => "large",
+    }
+}
+
+fn finite(value: f64) -> Option<f64> {
+    value.is_finite().then_some(value)
+}
+
+fn compared(score: Option<f32>, threshold: Option<f32>) -> String {
+    match (score, threshold) {
+        (None, _) => "is not given".into(),
+        (Some(score), None) => format!("{score:.4}; everything is kept"),
+        (Some(score), Some(least)) => {
+            let sign = if score >= least { "at or above" } else { "below" };
+            format!("{score:.4} is {sign} {least:.4}")
+        }
+    }
+}
