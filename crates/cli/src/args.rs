@@ -360,6 +360,9 @@ pub(crate) enum KeysCommand {
         /// The key file; by default the settings' `serve.api_keys`.
         #[arg(long, value_name = "FILE")]
         file: Option<PathBuf>,
+        /// The key may also promote and roll back over HTTP.
+        #[arg(long)]
+        admin: bool,
         /// Whose key it is.
         name: String,
     },

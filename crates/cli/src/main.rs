@@ -16,6 +16,14 @@ use clap::error::ErrorKind;
 use printer::Printer;
 use std::process::ExitCode;
 
+/// What `SPRAT_LOG` asks for; warnings where it says nothing.
+fn log_filter() -> tracing_subscriber::EnvFilter {
+    tracing_subscriber::EnvFilter::builder()
+        .with_default_directive(tracing_subscriber::filter::LevelFilter::WARN.into())
+        .with_env_var("SPRAT_LOG")
+        .from_env_lossy()
+}
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -32,7 +40,7 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .with_env_filter(tracing_subscriber::EnvFilter::from_env("SPRAT_LOG"))
+        .with_env_filter(log_filter())
         .init();
     let printer = Printer::new(cli.global.json);
     let code = match commands::run(&cli) {

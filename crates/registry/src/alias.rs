@@ -113,12 +113,32 @@ impl Registry {
     /// [`codes::UNKNOWN`] for an alias that is not set, [`codes::NO_PREVIOUS`],
     /// [`codes::CONFLICT`] when somebody moves it at the same moment, or the store's.
     pub fn rollback(&self, task: &str, alias: &str, who: &str, why: &str) -> Result<Move> {
+        self.rollback_from(task, alias, Expect::Any, who, why)
+    }
+
+    /// The same, provided that the alias stands where the caller believes it to stand: two people
+    /// who press the button at once go back one version, not two.
+    ///
+    /// # Errors
+    /// Those of [`Registry::rollback`]; [`codes::CONFLICT`] also when the expectation fails.
+    pub fn rollback_from(
+        &self,
+        task: &str,
+        alias: &str,
+        expect: Expect,
+        who: &str,
+        why: &str,
+    ) -> Result<Move> {
+        names::alias(alias)?;
         let Some(present) = self.alias(task, alias)? else {
             return Err(Error::new(
                 &codes::UNKNOWN,
                 format!("the alias {task}@{alias} is not set"),
             ));
         };
+        if !expect.holds(Some(&present)) {
+            return Err(conflict(task, alias, Some(&present)));
+        }
         let moves = self.moves(task, Some(alias))?;
         let Some(previous) = previous(&moves, present.revision) else {
             let what = format!("{task}@{alias} has no version before v{}", present.version);

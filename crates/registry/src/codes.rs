@@ -31,7 +31,7 @@ pub static NAME: Code = Code {
 /// The alias moved in the meantime.
 pub static CONFLICT: Code = Code {
     id: "SPRAT-REGISTRY-CONFLICT",
-    kind: Kind::Failed,
+    kind: Kind::Conflict,
     summary: "Somebody else moved the alias in the meantime; nothing was changed.",
     remedy: "Look at where it stands now (`sprat log`) and decide again.",
 };
@@ -39,7 +39,7 @@ pub static CONFLICT: Code = Code {
 /// There is nothing to roll back to.
 pub static NO_PREVIOUS: Code = Code {
     id: "SPRAT-REGISTRY-NO-PREVIOUS",
-    kind: Kind::Failed,
+    kind: Kind::Conflict,
     summary: "The alias has no earlier version to go back to.",
     remedy: "Promote the wanted version by its number instead.",
 };

@@ -122,8 +122,62 @@ pub static PANIC: Code = Code {
     remedy: "Report it with the request's id; other requests are not affected.",
 };
 
+/// Changing is nobody's right here.
+pub static ADMIN_OFF: Code = Code {
+    id: "SPRAT-SERVE-ADMIN-OFF",
+    kind: Kind::Forbidden,
+    summary: "Nobody may promote or roll back over HTTP: the server knows no admin key.",
+    remedy: "Put a key of at least 24 characters into the environment variable that \
+             `serve.admin_key_env` names (SPRAT_ADMIN_KEY) or make one with \
+             `sprat keys create --admin NAME`, and start the server again.",
+};
+
+/// The key is not an admin's.
+pub static ADMIN_KEY: Code = Code {
+    id: "SPRAT-SERVE-ADMIN-KEY",
+    kind: Kind::Forbidden,
+    summary: "A request that would change something carries a key that is no admin's.",
+    remedy: "Send the header `Authorization: Bearer KEY` with an admin key of this server.",
+};
+
+/// Another site's page sent it.
+pub static ORIGIN: Code = Code {
+    id: "SPRAT-SERVE-ORIGIN",
+    kind: Kind::Forbidden,
+    summary: "A page of another site sent the request.",
+    remedy: "Use the page that this server itself serves; a proxy in front must hand on the Host \
+             header as the browser sent it.",
+};
+
+/// The name under which the server was reached is not its own.
+pub static HOST: Code = Code {
+    id: "SPRAT-SERVE-HOST",
+    kind: Kind::Forbidden,
+    summary: "The server asks for no key and was reached under a name that is not known to be its \
+              own; a hostile site can make its name point here.",
+    remedy: "Use `localhost` or the plain address, name the host in `serve.hosts`, or turn API keys \
+             on.",
+};
+
+/// There is nothing to look at.
+pub static CONSOLE: Code = Code {
+    id: "SPRAT-SERVE-CONSOLE",
+    kind: Kind::NotFound,
+    summary: "The server runs without a project: there are no releases, traces or reports to look \
+              at.",
+    remedy: "Run `sprat serve` in the folder of a project.",
+};
+
+/// No such report.
+pub static REPORT: Code = Code {
+    id: "SPRAT-SERVE-REPORT",
+    kind: Kind::NotFound,
+    summary: "There is no such report, or the link to it is no longer valid.",
+    remedy: "See /admin/reports for what there is; links to reports are good for an hour.",
+};
+
 /// All codes of this crate.
 pub static ALL: &[&Code] = &[
     &PORT, &START, &KEYS, &KEY, &BODY, &PARAMETER, &SCHEMA, &TOO_LARGE, &BUSY, &TIMEOUT, &MODEL,
-    &NAME, &ABILITY, &ADDRESS, &PANIC,
+    &NAME, &ABILITY, &ADDRESS, &PANIC, &ADMIN_OFF, &ADMIN_KEY, &ORIGIN, &HOST, &CONSOLE, &REPORT,
 ];

@@ -1,5 +1,6 @@
 //! The settings of the server.
 
+use crate::console::Console;
 use crate::keys::Keys;
 use crate::watching::Watcher;
 use serde_json::Value;
@@ -14,6 +15,13 @@ pub struct Config {
     pub address: SocketAddr,
     /// Who may use it; empty: everybody.
     pub keys: Keys,
+    /// Who may promote and roll back; empty: nobody.
+    pub admins: Keys,
+    /// Names under which browsers reach the page where no key is asked for, besides `localhost` and
+    /// plain addresses.
+    pub hosts: Vec<String>,
+    /// What the page and the admin API look at; without it they say that there is nothing.
+    pub console: Option<Arc<dyn Console>>,
     /// Whether `/metrics` answers without a key.
     pub open_metrics: bool,
     /// The longest body, in bytes.
@@ -74,6 +82,9 @@ impl Default for Config {
         Config {
             address: SocketAddr::from(([127, 0, 0, 1], 8080)),
             keys: Keys::default(),
+            admins: Keys::default(),
+            hosts: Vec::new(),
+            console: None,
             open_metrics: false,
             body_limit: 4 << 20,
             max_inputs: 2048,

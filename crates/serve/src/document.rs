@@ -23,6 +23,14 @@ use utoipa::OpenApi;
         crate::operations::healthz,
         crate::operations::readyz,
         crate::operations::metrics,
+        crate::admin::overview,
+        crate::admin::releases,
+        crate::admin::release,
+        crate::admin::diff,
+        crate::admin::promote,
+        crate::admin::rollback,
+        crate::admin::reports,
+        crate::admin::report,
     ),
     components(schemas(crate::wire::ErrorBody))
 )]
@@ -51,6 +59,14 @@ mod tests {
             "/healthz",
             "/readyz",
             "/metrics",
+            "/admin/overview",
+            "/admin/releases",
+            "/admin/releases/{version}",
+            "/admin/diff",
+            "/admin/promote",
+            "/admin/rollback",
+            "/admin/reports",
+            "/admin/reports/{name}",
         ] {
             assert!(document["paths"][path].is_object(), "{path}");
         }

@@ -51,7 +51,7 @@ pub(crate) async fn measure(state: Arc<State>, mut request: Request, next: Next)
 
 /// A request's id, between the layers.
 #[derive(Clone)]
-struct RequestId(String);
+pub(crate) struct RequestId(pub(crate) String);
 
 /// The id that the client gave, if it is fit to be logged.
 fn request_id(headers: &HeaderMap) -> Option<String> {
@@ -68,23 +68,26 @@ impl State {
     }
 
     /// The name of the key that a request carries.
-    fn authorize(&self, headers: &HeaderMap) -> ApiResult<Option<String>> {
+    pub(crate) fn authorize(&self, headers: &HeaderMap) -> ApiResult<Option<String>> {
         let keys = &self.config.keys;
         if keys.is_empty() {
             return Ok(None);
         }
-        let Some(value) = headers.get(header::AUTHORIZATION) else {
+        if headers.get(header::AUTHORIZATION).is_none() {
             return Err(ApiError::plain(&codes::KEY, "the request carries no API key"));
-        };
-        let key = value.to_str().ok().and_then(|text| {
-            let (scheme, key) = text.split_once(' ')?;
-            scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
-        });
-        match key.and_then(|key| keys.name_of(key)) {
+        }
+        let admins = &self.config.admins;
+        match bearer(headers).and_then(|key| keys.name_of(key).or_else(|| admins.name_of(key))) {
             Some(name) => Ok(Some(name.to_owned())),
             None => Err(ApiError::plain(&codes::KEY, "the API key is not valid")),
         }
     }
+}
+
+/// The key that a request carries.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, key) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
 }
 
 /// Whether a client wants its request to stay. Whatever the header says but a clear no is a yes:

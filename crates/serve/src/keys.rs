@@ -16,15 +16,24 @@ const PREFIX: &str = "sprat-";
 pub struct Created {
     /// The key itself, to be given to the client; it is stored nowhere.
     pub key: String,
-    /// The line for the file of keys: `NAME SHA256`.
+    /// The line for the file of keys: `NAME SHA256`, and `admin` behind it for such a key.
     pub line: String,
+}
+
+/// What a key is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// To ask models and to look.
+    Client,
+    /// Besides that, to promote and to roll back.
+    Admin,
 }
 
 /// Creates a key under a name, from the operating system's random source.
 ///
 /// # Errors
 /// [`codes::KEYS`] for a name that is empty or has white space, or without a random source.
-pub fn create(name: &str) -> Result<Created> {
+pub fn create(name: &str, role: Role) -> Result<Created> {
     if name.is_empty() || name.contains(char::is_whitespace) || name.starts_with('#') {
         let what = "the name of a key must be one word that does not begin with #";
         return Err(Error::new(&codes::KEYS, what));
@@ -34,7 +43,10 @@ pub fn create(name: &str) -> Result<Created> {
         Error::new(&codes::KEYS, "the system gives no random numbers").why(why.to_string())
     })?;
     let key = format!("{PREFIX}{}", hex::encode(bits));
-    let line = format!("{name} {}", hex::encode(hash(&key)));
+    let mut line = format!("{name} {}", hex::encode(hash(&key)));
+    if role == Role::Admin {
+        line += " admin";
+    }
     Ok(Created { key, line })
 }
 
@@ -44,11 +56,18 @@ fn hash(key: &str) -> [u8; 32] {
 
 /// The keys that a server accepts.
 #[derive(Clone, Default)]
-pub struct Keys(Vec<(String, [u8; 32])>);
+pub struct Keys(Vec<Key>);
+
+#[derive(Clone)]
+struct Key {
+    name: String,
+    digest: [u8; 32],
+    role: Role,
+}
 
 impl Keys {
-    /// Reads a file with one `NAME SHA256` per line; empty lines and those that begin with `#`
-    /// are skipped.
+    /// Reads a file with one `NAME SHA256` per line, with `admin` behind it for an admin's key;
+    /// empty lines and those that begin with `#` are skipped.
     ///
     /// # Errors
     /// [`codes::KEYS`] with file and line.
@@ -61,12 +80,9 @@ impl Keys {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let parsed = line.split_once(char::is_whitespace).and_then(|(name, digest)| {
-                let digest = hex::decode(digest.trim()).ok()?.try_into().ok()?;
-                Some((name.to_owned(), digest))
-            });
-            let Some(key) = parsed else {
-                let what = "a line is not a name and a SHA-256 in hexadecimal digits";
+            let Some(key) = parse(line) else {
+                let what =
+                    "a line is not a name, a SHA-256 in hexadecimal digits and maybe `admin`";
                 return Err(Error::new(&codes::KEYS, what).file(path).line(number));
             };
             keys.push(key);
@@ -84,7 +100,8 @@ impl Keys {
     ///
     /// # Errors
     /// [`codes::KEYS`] when there is none, or one that is short enough to be guessed.
-    pub fn from_text(text: &str) -> Result<Self> {
+    pub fn from_text(text: &str, role: Role) -> Result<Self> {
+        let kind = if role == Role::Admin { "admin" } else { "key" };
         let split = text.split(|c: char| c == ',' || c.is_whitespace());
         let mut keys = Vec::new();
         for (number, key) in (1..).zip(split.filter(|key| !key.is_empty())) {
@@ -92,7 +109,7 @@ impl Keys {
                 let what = format!("key {number} has fewer than 24 characters: it can be guessed");
                 return Err(Error::new(&codes::KEYS, what));
             }
-            keys.push((format!("key-{number}"), hash(key)));
+            keys.push(Key { name: format!("{kind}-{number}"), digest: hash(key), role });
         }
         if keys.is_empty() {
             return Err(Error::new(&codes::KEYS, "the list of API keys is empty"));
@@ -107,7 +124,13 @@ impl Keys {
         self
     }
 
-    /// Whether everybody may use the server.
+    /// Those of them that may promote and roll back.
+    #[must_use]
+    pub fn admins(&self) -> Keys {
+        Keys(self.0.iter().filter(|key| key.role == Role::Admin).cloned().collect())
+    }
+
+    /// Whether there is no key; of a server's ordinary keys: whether everybody may use it.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -116,8 +139,8 @@ impl Keys {
     pub fn name_of(&self, key: &str) -> Option<&str> {
         let presented = hash(key);
         let mut found = None;
-        for (name, stored) in &self.0 {
-            let same: Choice = stored.ct_eq(&presented);
+        for Key { name, digest, .. } in &self.0 {
+            let same: Choice = digest.ct_eq(&presented);
             if bool::from(same) {
                 found = Some(name.as_str());
             }
@@ -126,9 +149,20 @@ impl Keys {
     }
 }
 
+fn parse(line: &str) -> Option<Key> {
+    let mut words = line.split_whitespace();
+    let (name, digest) = (words.next()?.to_owned(), words.next()?);
+    let role = match words.next() {
+        None => Role::Client,
+        Some("admin") if words.next().is_none() => Role::Admin,
+        Some(_) => return None,
+    };
+    Some(Key { name, digest: hex::decode(digest).ok()?.try_into().ok()?, role })
+}
+
 impl std::fmt::Debug for Keys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
+        f.debug_list().entries(self.0.iter().map(|key| &key.name)).finish()
     }
 }
 
@@ -140,7 +174,7 @@ mod tests {
     fn a_created_key_is_accepted_and_stored_only_as_its_hash() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("keys");
-        let (a, b) = (create("app").unwrap(), create("ci").unwrap());
+        let (a, b) = (create("app", Role::Client).unwrap(), create("ci", Role::Admin).unwrap());
         assert_ne!(a.key, b.key);
         assert!(!a.line.contains(&a.key));
         std::fs::write(&path, format!("# ours\n\n{}\n{}\n", a.line, b.line)).unwrap();
@@ -148,26 +182,37 @@ mod tests {
         assert_eq!(keys.name_of(&b.key), Some("ci"));
         assert_eq!(keys.name_of("sprat-"), None);
         assert_eq!(format!("{keys:?}"), "[\"app\", \"ci\"]");
+        assert_eq!(
+            (keys.admins().name_of(&b.key), keys.admins().name_of(&a.key)),
+            (Some("ci"), None)
+        );
     }
 
     #[test]
     fn bad_key_files_are_refused_with_their_line() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("keys");
-        for (text, line) in [("", None), ("# a\napp 12", Some(2)), ("app", Some(1))] {
+        let whole = create("app", Role::Client).unwrap().line;
+        let more = [format!("{whole} root"), format!("{whole} admin x")];
+        let bad = [("", None), ("# a\napp 12", Some(2)), ("app", Some(1))];
+        let more = more.iter().map(|text| (text.as_str(), Some(1)));
+        for (text, line) in bad.into_iter().chain(more) {
             std::fs::write(&path, text).unwrap();
             let error = Keys::from_file(&path).unwrap_err();
             assert_eq!((error.code(), error.place().line), (&codes::KEYS, line));
         }
         assert!(Keys::from_file(&folder.path().join("none")).is_err());
-        assert!(create("two words").is_err());
+        assert!(create("two words", Role::Client).is_err());
     }
 
     #[test]
     fn keys_from_the_environment_must_be_long() {
         let key = "0123456789abcdef0123456789";
-        assert!(Keys::from_text(&format!("{key}, {key}x")).unwrap().name_of(key).is_some());
-        assert!(Keys::from_text("short").is_err());
-        assert!(Keys::from_text(" ").is_err());
+        let keys = Keys::from_text(&format!("{key}, {key}x"), Role::Client).unwrap();
+        assert!(keys.name_of(key).is_some() && keys.admins().is_empty());
+        let admins = Keys::from_text(key, Role::Admin).unwrap().admins();
+        assert_eq!(admins.name_of(key), Some("admin-1"));
+        assert!(Keys::from_text("short", Role::Client).is_err());
+        assert!(Keys::from_text(" ", Role::Admin).is_err());
     }
 }

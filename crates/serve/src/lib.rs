@@ -3,12 +3,14 @@
 //! [`run`] serves whatever [`Models`] resolves and leaves a [`Trace`] per input in a
 //! [`TraceSink`]. It knows neither weights nor storage.
 
+mod admin;
 mod body;
 mod chat;
 mod classify;
 pub mod codes;
 mod completions;
 mod config;
+pub mod console;
 mod document;
 mod drawing;
 mod embeddings;
@@ -16,10 +18,13 @@ mod error;
 mod exchange;
 mod follow;
 mod gate;
+mod guard;
 pub mod keys;
+mod links;
 mod meter;
 mod models;
 mod operations;
+mod page;
 mod schema;
 mod server;
 mod sse;

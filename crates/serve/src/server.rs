@@ -3,11 +3,13 @@
 use crate::codes;
 use crate::config::Config;
 use crate::gate;
+use crate::guard::{self, Peer};
+use crate::links::Links;
 use crate::meter::Meter;
 use crate::models::Models;
 use crate::state::State;
 use crate::trace::TraceSink;
-use crate::{chat, classify, completions, embeddings, operations, watching};
+use crate::{admin, chat, classify, completions, embeddings, operations, page, watching};
 use axum::Router;
 use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
@@ -19,11 +21,15 @@ use hyper_util::service::TowerToHyperService;
 use sprat_task::{Clock, Error, Interrupt, Result};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tower::Layer;
+
+/// How many may look at the project at once.
+const LOOKS: usize = 8;
 
 /// Serves until the interrupt is requested, or SIGTERM or Ctrl-C comes where `config` says so,
 /// then answers what is running and returns. `ready` is told the address once it listens.
@@ -54,6 +60,9 @@ pub fn run(
     getrandom::fill(&mut prefix).map_err(|why| failed("no random numbers", &why))?;
     let state = Arc::new(State {
         permits: Arc::new(Semaphore::new(config.max_concurrent.clamp(1, 1 << 20))),
+        looks: Semaphore::new(LOOKS),
+        tally: Mutex::default(),
+        links: Links::new().map_err(|why| failed("no random numbers", &why))?,
         meter: Meter::new()?,
         models,
         traces,
@@ -114,10 +123,25 @@ fn router(state: Arc<State>) -> Router {
         .route("/v1/models", get(operations::models))
         .route("/v1/models/{model}", get(operations::model))
         .route("/v1/watch", get(watching::watch))
-        .route("/v1/labels", get(watching::labels))
         .route("/v1/route", get(operations::route));
+    // The queue shows texts of requests, so it is guarded like the project.
+    let inspecting = Router::new()
+        .route("/v1/labels", get(watching::labels))
+        .route("/admin/overview", get(admin::overview))
+        .route("/admin/releases", get(admin::releases))
+        .route("/admin/releases/{version}", get(admin::release))
+        .route("/admin/diff", get(admin::diff))
+        .route("/admin/reports", get(admin::reports))
+        .route_layer(gates(|state, request, next| Box::pin(guard::inspect(state, request, next))));
+    let changing = Router::new()
+        .route("/admin/promote", post(admin::promote))
+        .route("/admin/rollback", post(admin::rollback))
+        .route_layer(gates(|state, request, next| Box::pin(guard::change(state, request, next))));
     let mut open = Router::new()
-        .route("/", get(operations::index))
+        .route("/", get(page::root))
+        .route("/page/{file}", get(page::asset))
+        // It checks by itself, for links to reports carry their permission.
+        .route("/admin/reports/{name}", get(admin::report))
         .route("/healthz", get(operations::healthz))
         .route("/readyz", get(operations::readyz))
         .route("/openapi.json", get(operations::openapi));
@@ -129,6 +153,8 @@ fn router(state: Arc<State>) -> Router {
     let looking = looking
         .route_layer(gates(|state, request, next| Box::pin(gate::look(state, request, next))));
     work.merge(looking)
+        .merge(inspecting)
+        .merge(changing)
         .merge(open)
         .fallback(operations::nowhere)
         .method_not_allowed_fallback(operations::wrong_method)
@@ -164,8 +190,9 @@ async fn serve(listener: TcpListener, state: Arc<State>, shutdown: &Interrupt) {
         let Some((stream, permit)) = accepted else { continue };
         // Small answers must not wait for further data.
         let _ = stream.set_nodelay(true);
-        let connection = builder
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service.clone()));
+        let from = axum::Extension(Peer(stream.peer_addr().ok()));
+        let service = TowerToHyperService::new(from.layer(service.clone()));
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             if let Err(why) = connection.await {

@@ -2,14 +2,16 @@
 
 use crate::codes;
 use crate::config::Config;
+use crate::console::Tally;
 use crate::error::{ApiError, ApiResult};
+use crate::links::Links;
 use crate::meter::Meter;
 use crate::models::{Models, Served};
 use crate::trace::TraceSink;
 use sprat_infer::Caller;
 use sprat_task::Clock;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -21,6 +23,12 @@ pub(crate) struct State {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) meter: Meter,
     pub(crate) permits: Arc<Semaphore>,
+    /// Places for looking at the project.
+    pub(crate) looks: Semaphore,
+    /// The traces that were counted for the page.
+    pub(crate) tally: Mutex<Tally>,
+    /// Signs links to reports.
+    pub(crate) links: Links,
     pub(crate) draining: AtomicBool,
     /// Random start of the request ids of this process, and their number.
     pub(crate) id_prefix: u32,

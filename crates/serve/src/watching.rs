@@ -131,8 +131,10 @@ async fn blocking<T: Send + 'static>(
 pub(crate) async fn feedback(
     Shared(state): Shared<Arc<State>>,
     Extension(admission): Extension<Admission>,
+    headers: axum::http::HeaderMap,
     body: axum::body::Body,
 ) -> ApiResult<Json<FeedbackResponse>> {
+    crate::guard::same_site(&headers)?;
     let bytes = crate::body::read(body, state.config.body_limit).await?;
     let request: FeedbackRequest = crate::body::parse(&bytes)?;
     let watcher = watcher(&state)?;

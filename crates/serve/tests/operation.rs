@@ -40,7 +40,7 @@ fn a_route_is_told_where_there_is_one() {
 
 #[test]
 fn without_a_valid_key_nobody_gets_in() {
-    let created = keys::create("app").unwrap();
+    let created = keys::create("app", keys::Role::Client).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keys");
     std::fs::write(&path, &created.line).unwrap();

@@ -25,6 +25,10 @@ pub enum Kind {
     Busy,
     /// The client's credentials are missing or wrong.
     Unauthorized,
+    /// The client is known, or needs not be, and may not do this.
+    Forbidden,
+    /// What the request takes for granted is no longer, or not yet, so.
+    Conflict,
 }
 
 impl Kind {
@@ -48,6 +52,8 @@ impl Kind {
             Kind::TooLarge => 413,
             Kind::Busy => 429,
             Kind::Unauthorized => 401,
+            Kind::Forbidden => 403,
+            Kind::Conflict => 409,
         }
     }
 }

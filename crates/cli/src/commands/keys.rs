@@ -6,11 +6,12 @@ use crate::codes;
 use serde_json::json;
 use sprat_flow::Done;
 use sprat_report::Page;
+use sprat_serve::keys::Role;
 use sprat_task::{Error, Result, write};
 
 /// Makes a key, adds its hash to the key file, and shows the key once.
 pub(super) fn run(context: &Context, command: &KeysCommand) -> Result<Done> {
-    let KeysCommand::Create { file, name } = command;
+    let KeysCommand::Create { file, admin, name } = command;
     let file = match file {
         Some(file) => file.clone(),
         None => {
@@ -19,7 +20,8 @@ pub(super) fn run(context: &Context, command: &KeysCommand) -> Result<Done> {
             named.ok_or_else(|| Error::new(&codes::KEY_FILE, "no key file is named"))?
         }
     };
-    let created = sprat_serve::keys::create(name)?;
+    let role = if *admin { Role::Admin } else { Role::Client };
+    let created = sprat_serve::keys::create(name, role)?;
     let mut lines = match std::fs::read_to_string(&file) {
         Ok(lines) => lines,
         Err(why) if why.kind() == std::io::ErrorKind::NotFound => String::new(),
@@ -32,9 +34,13 @@ pub(super) fn run(context: &Context, command: &KeysCommand) -> Result<Done> {
     lines.push('\n');
     write::bytes(&file, lines.as_bytes())
         .map_err(|why| Error::io(&codes::OUTPUT, "write the key file", &file, &why))?;
+    let may = match role {
+        Role::Client => "ask models and look",
+        Role::Admin => "ask models, look, promote and roll back",
+    };
     let page = Page::new("A new key")
-        .facts([("name", name.as_str()), ("key", &created.key)])
+        .facts([("name", name.as_str()), ("key", &created.key), ("may", may)])
         .paragraph("It is shown this once; the file holds only its hash.");
-    let body = json!({ "name": name, "key": created.key, "file": file });
+    let body = json!({ "name": name, "key": created.key, "admin": admin, "file": file });
     Ok(Done::new("sprat.keys/1", body, page))
 }

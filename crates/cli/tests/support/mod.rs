@@ -1,5 +1,7 @@
 //! Runs the real binary in a folder of its own.
 
+pub(crate) mod browser;
+
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -43,6 +45,7 @@ pub(crate) fn command(folder: &Path) -> Command {
         // Endpoints that tests play are on this machine, whatever proxy it has.
         .env("NO_PROXY", "127.0.0.1")
         .env_remove("SPRAT_API_KEY")
+        .env_remove("SPRAT_ADMIN_KEY")
         .stdin(std::process::Stdio::null());
     command
 }
@@ -118,9 +121,15 @@ pub(crate) struct Server {
 impl Server {
     /// Starts `sprat serve` in a folder.
     pub(crate) fn start(folder: &Path, args: &[&str]) -> Server {
+        Self::start_with(folder, args, &[])
+    }
+
+    /// The same with more in its environment.
+    pub(crate) fn start_with(folder: &Path, args: &[&str], around: &[(&str, &str)]) -> Server {
         let mut child = command(folder)
             .args(["serve", "--listen", "127.0.0.1:0", "--json"])
             .args(args)
+            .envs(around.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -130,6 +139,11 @@ impl Server {
         let said: Value = serde_json::from_str(&line).unwrap();
         let address = said["address"].as_str().unwrap_or_else(|| panic!("{said}")).to_string();
         Server { child, address, said }
+    }
+
+    /// Where it listens, as `HOST:PORT`.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
     }
 
     /// The document that it printed when it was ready.
@@ -150,7 +164,12 @@ impl Server {
 
     /// Gets an address; gives the status and the text of the answer.
     pub(crate) fn get(&self, path: &str) -> (u16, String) {
-        self.exchange("GET", path, "", "")
+        self.get_with(path, "")
+    }
+
+    /// The same with further header lines, each with its line end.
+    pub(crate) fn get_with(&self, path: &str, headers: &str) -> (u16, String) {
+        self.exchange("GET", path, headers, "")
     }
 
     /// Posts JSON; gives the events of the stream that answers, but for its last line.
@@ -167,7 +186,7 @@ impl Server {
     fn exchange(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         let head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
              content-type: application/json\r\ncontent-length: {}\r\n{headers}\r\n",
             body.len()
         );

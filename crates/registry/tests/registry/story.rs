@@ -88,7 +88,11 @@ fn a_stale_expectation_moves_nothing() {
     }
     assert_eq!(promote(&one, Expect::Any).unwrap(), None, "it points there already");
     promote(&two, Expect::Revision(1)).unwrap().unwrap();
+    let back = |expect| world.registry.rollback_from("intent", "production", expect, "a", "");
+    let error = back(Expect::Revision(1)).unwrap_err();
+    assert_eq!(error.code().id, "SPRAT-REGISTRY-CONFLICT");
     assert_eq!(world.registry.moves("intent", None).unwrap().len(), 2);
+    assert_eq!(back(Expect::Revision(2)).unwrap().to, 1);
 }
 
 #[test]

@@ -252,10 +252,14 @@ impl Server {
             head += "\r\n";
         }
         head += "\r\n";
+        self.raw(&[head.as_bytes(), body].concat())
+    }
+
+    /// Sends bytes as they are; they must ask for the connection to be closed.
+    pub fn raw(&self, request: &[u8]) -> Reply {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        stream.write_all(head.as_bytes()).unwrap();
-        stream.write_all(body).unwrap();
+        stream.write_all(request).unwrap();
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).unwrap();
         Reply::parse(&bytes)

@@ -385,6 +385,13 @@ section! {
         listen: String = "127.0.0.1:8080".into(),
         /// A file of hashed API keys; without it and without `SPRAT_API_KEY` no key is asked for.
         api_keys: Option<PathBuf> = None,
+        /// The environment variable with the key that may promote and roll back over HTTP; keys made
+        /// with `sprat keys create --admin` may, too. Without any such key nobody may.
+        admin_key_env: String = "SPRAT_ADMIN_KEY".into(),
+        /// Names under which browsers reach the page where no API key is asked for; `localhost` and
+        /// plain addresses always work. Other names are refused, because a hostile site can make
+        /// its own name point to this machine.
+        hosts: Vec<String> = Vec::new(),
         /// The largest body of a request, in bytes.
         max_body_bytes: usize = 1 << 20,
         /// The most texts in one request.

@@ -1,5 +1,6 @@
 //! `sprat serve`: the registry's models behind the HTTP server.
 
+mod console;
 mod follow;
 mod shadow;
 mod traces;
@@ -11,11 +12,10 @@ use follow::Releases;
 use serde_json::json;
 use sprat_flow::{Done, Held, Project};
 use sprat_report::{Page, Terminal, number};
-use sprat_serve::keys::Keys;
+use sprat_serve::keys::{Keys, Role};
 use sprat_serve::{Config, Models, RouteView, Served, Source, Table};
 use sprat_task::{Clock, Error, Interrupt, Result, SystemClock};
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use watching::Watching;
@@ -88,6 +88,7 @@ fn serve(context: &Context, source: Releases) -> Result<Done> {
             println!("{document}");
         } else {
             println!("serving {} on http://{address}", served.join(", "));
+            println!("  page: http://{address}/");
             if held != Held::default() {
                 println!("  memory: {}", memory(held));
             }
@@ -135,9 +136,15 @@ fn example(served: &Served) -> (&'static str, serde_json::Value) {
 fn config(project: &Project) -> Result<Config> {
     let serve = &project.settings.serve;
     let address = address(&serve.listen)?;
+    let file = serve.api_keys.as_ref().map(|path| project.settings.resolve(path));
+    let file = file.as_deref().map(Keys::from_file).transpose()?.unwrap_or_default();
+    let admins = file.admins().and(from_environment(&serve.admin_key_env, Role::Admin)?);
     Ok(Config {
         address,
-        keys: keys(serve.api_keys.as_ref().map(|path| project.settings.resolve(path)).as_deref())?,
+        keys: file.and(from_environment("SPRAT_API_KEY", Role::Client)?),
+        admins,
+        hosts: serve.hosts.clone(),
+        console: Some(Arc::new(console::OfProject::new(project)?)),
         body_limit: serve.max_body_bytes,
         max_inputs: serve.max_inputs,
         request_timeout: serve.timeout.0,
@@ -145,12 +152,11 @@ fn config(project: &Project) -> Result<Config> {
     })
 }
 
-/// Keys from the file of the settings and from the environment, together.
-fn keys(file: Option<&Path>) -> Result<Keys> {
-    let from_file = file.map(Keys::from_file).transpose()?.unwrap_or_default();
-    match std::env::var("SPRAT_API_KEY") {
-        Ok(text) if !text.trim().is_empty() => Ok(from_file.and(Keys::from_text(&text)?)),
-        _ => Ok(from_file),
+/// The keys in an environment variable.
+fn from_environment(name: &str, role: Role) -> Result<Keys> {
+    match std::env::var(name) {
+        Ok(text) if !text.trim().is_empty() => Keys::from_text(&text, role),
+        _ => Ok(Keys::default()),
     }
 }
 
