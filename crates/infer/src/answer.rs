@@ -173,6 +173,11 @@ impl Reply {
     pub fn is_cancelled(&self) -> bool {
         self.events.is_cancelled()
     }
+
+    /// Ends when the receiver has gone: what waits for somebody else can stop at once.
+    pub async fn cancelled(&self) {
+        self.events.cancelled().await;
+    }
 }
 
 impl Pending {

@@ -10,6 +10,8 @@ use std::time::Instant;
 struct State<T> {
     queue: VecDeque<T>,
     waker: Option<Waker>,
+    /// Of a sender that waits for the receiver to go.
+    sender_waker: Option<Waker>,
     sender_gone: bool,
     receiver_gone: bool,
 }
@@ -43,8 +45,13 @@ pub(crate) struct Receiver<T>(Arc<Shared<T>>);
 
 /// A new channel. It is not bounded: senders send a bounded number of values per request.
 pub(crate) fn channel<T>() -> (Sender<T>, Receiver<T>) {
-    let state =
-        State { queue: VecDeque::new(), waker: None, sender_gone: false, receiver_gone: false };
+    let state = State {
+        queue: VecDeque::new(),
+        waker: None,
+        sender_waker: None,
+        sender_gone: false,
+        receiver_gone: false,
+    };
     let shared = Arc::new(Shared { state: Mutex::new(state), arrived: Condvar::new() });
     (Sender(Arc::clone(&shared)), Receiver(shared))
 }
@@ -64,6 +71,19 @@ impl<T> Sender<T> {
     /// Whether the receiver has gone.
     pub(crate) fn is_cancelled(&self) -> bool {
         self.0.lock().receiver_gone
+    }
+
+    /// Ends when the receiver has gone. Safe to drop half-way.
+    pub(crate) async fn cancelled(&self) {
+        poll_fn(|context| {
+            let mut state = self.0.lock();
+            if state.receiver_gone {
+                return Poll::Ready(());
+            }
+            state.sender_waker = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
     }
 }
 
@@ -132,6 +152,11 @@ impl<T> Drop for Receiver<T> {
         let mut state = self.0.lock();
         state.receiver_gone = true;
         state.queue.clear();
+        let waker = state.sender_waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 }
 

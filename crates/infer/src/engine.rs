@@ -79,6 +79,10 @@ impl Generator for EncoderEngine {
         self.model().labels()
     }
 
+    fn submits_at_once(&self, _: &Request) -> bool {
+        true
+    }
+
     fn load(&self) -> Load {
         self.batcher.load()
     }

@@ -35,6 +35,14 @@ pub trait Generator: Send + Sync {
     /// model cannot satisfy the constraint, [`crate::codes::INPUT`] when it cannot read the input.
     fn submit(&self, request: Request) -> Result<Pending>;
 
+    /// Whether [`Generator::submit`] does no more than queue this request, so that it may be called
+    /// where other requests wait. To render a template, to cut a text into tokens and to compile a
+    /// schema take their time.
+    fn submits_at_once(&self, request: &Request) -> bool {
+        let _ = request;
+        false
+    }
+
     /// How much it has to do.
     fn load(&self) -> Load {
         Load::default()

@@ -15,6 +15,7 @@ mod embedder;
 mod encoder;
 mod engine;
 mod generator;
+mod network;
 mod queue;
 pub mod remote;
 mod request;
@@ -27,6 +28,7 @@ pub use embedder::{Embedder, Embedding, EncoderEmbedder, PendingEmbedding, TextE
 pub use encoder::WithEmbeddings;
 pub use engine::{EncoderEngine, Scored, TextClassifier};
 pub use generator::{Generator, Load};
+pub use network::network;
 pub use remote::Remote;
 pub use request::{Caller, Constraint, Input, Message, Request, Role, Tool, ToolChoice, Tools};
 pub use sampling::{Sampling, TokenScore};

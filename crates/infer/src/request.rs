@@ -180,6 +180,9 @@ pub struct Request {
     pub prompt_logprobs: bool,
     /// The tools that the template tells the model of, as JSON schemas of functions.
     pub tools: Vec<Value>,
+    /// Pieces of the answer are wanted as they come. Engines of this process send them in any
+    /// case, hosted models only when it is asked for.
+    pub stream: bool,
     /// It must not leave the user's machines.
     pub private: bool,
     /// Who asks.
@@ -201,6 +204,7 @@ impl Request {
             logprobs: None,
             prompt_logprobs: false,
             tools: Vec::new(),
+            stream: false,
             private: false,
             caller: Caller::default(),
             deadline: None,

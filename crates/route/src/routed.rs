@@ -10,13 +10,13 @@ use crate::policy::{Decider, Policy, Side};
 use crate::{Upstreams, codes};
 use sprat_infer::{
     Answer, Generator, Load, Pending, PendingEmbedding, Reply, Request, Route, codes as infer,
-    reply,
+    network, reply,
 };
 use sprat_task::settings::WhenLargeFails;
 use sprat_task::{Error, Kind, Result};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::Handle;
 
 /// How long a request waits before it tries the small model's full queue again.
 const AGAIN: Duration = Duration::from_millis(5);
@@ -24,7 +24,6 @@ const AGAIN: Duration = Duration::from_millis(5);
 /// A small model with large ones behind it.
 pub struct Routed {
     desk: Arc<Desk>,
-    runtime: Option<Runtime>,
 }
 
 /// What all requests share.
@@ -85,32 +84,13 @@ impl Routed {
             }
             _ => {}
         }
-        // It only waits: the models have threads of their own.
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("route")
-            .enable_time()
-            .build()
-            .map_err(|why| {
-                Error::new(&infer::THREAD, "could not start a thread for the route")
-                    .why(why.to_string())
-            })?;
-        let handle = runtime.handle().clone();
+        let handle = network()?;
         let desk = Arc::new(Desk { small, large, policy, handle });
-        Ok(Routed { desk, runtime: Some(runtime) })
+        Ok(Routed { desk })
     }
 
     pub(crate) fn desk(&self) -> &Desk {
         &self.desk
-    }
-}
-
-impl Drop for Routed {
-    /// What is on its way is cut off, without waiting: this may run on an async thread.
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
     }
 }
 
@@ -125,6 +105,10 @@ impl Generator for Routed {
 
     fn converses(&self) -> bool {
         self.desk.small.converses()
+    }
+
+    fn submits_at_once(&self, request: &Request) -> bool {
+        self.desk.small.submits_at_once(request)
     }
 
     fn load(&self) -> Load {
@@ -142,7 +126,7 @@ impl Generator for Routed {
                 Side::Small => desk.keep(request, reason, true),
                 Side::Large => {
                     let (reply, pending) = reply();
-                    self.spawn(Arc::clone(desk).send(request, reason, reply))?;
+                    self.spawn(Arc::clone(desk).send(request, reason, reply));
                     Ok(pending)
                 }
             };
@@ -153,12 +137,12 @@ impl Generator for Routed {
                 // A full queue stays the client's matter: overload must not become the large
                 // model's bill.
                 let small = desk.small.submit(scored(desk.small.as_ref(), &request))?;
-                self.spawn(Arc::clone(desk).cascade(request, keep.clone(), small, reply))?;
+                self.spawn(Arc::clone(desk).cascade(request, keep.clone(), small, reply));
             }
             Decider::Before(before) => {
                 let embedding = before.embed(&request)?;
                 let work = Arc::clone(desk).judge(request, before.clone(), embedding, reply);
-                self.spawn(work)?;
+                self.spawn(work);
             }
         }
         Ok(pending)
@@ -166,12 +150,8 @@ impl Generator for Routed {
 }
 
 impl Routed {
-    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) -> Result<()> {
-        let Some(runtime) = &self.runtime else {
-            return Err(Error::new(&infer::CLOSED, "the route is being shut down"));
-        };
-        runtime.spawn(work);
-        Ok(())
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.desk.handle.spawn(work);
     }
 }
 
@@ -236,16 +216,34 @@ impl Desk {
         if reply.is_cancelled() {
             return;
         }
-        match self.large.ask(&self.policy.for_large(&request)).await {
+        let Some(asked) = self.large_answer(&request, &reply).await else { return };
+        match asked {
             Ok((answer, model)) => reply.end(Ok(sent(answer, model, reason))),
-            Err(error) if self.policy.when_large_fails == WhenLargeFails::Error => {
-                reply.end(Err(error));
-            }
+            Err(error) if self.is_final(&error) => reply.end(Err(error)),
             Err(error) => {
                 let why = format!("{}, but {}", reason.why, error.what());
                 self.keep_soon(request, Reason { why, ..reason }, false, reply).await;
             }
         }
+    }
+
+    /// What a large model says, its pieces passed on as they come; none when nobody waits for it
+    /// any more: it is then broken off.
+    async fn large_answer(
+        &self,
+        request: &Request,
+        reply: &Reply,
+    ) -> Option<Result<(Answer, &str)>> {
+        let request = self.policy.for_large(request);
+        tokio::select! {
+            answer = self.large.relay(&request, reply) => Some(answer),
+            () = reply.cancelled() => None,
+        }
+    }
+
+    /// Whether an error of the large models is the answer: nobody can go on where one broke off.
+    fn is_final(&self, error: &Error) -> bool {
+        *error.code() == codes::BROKEN_OFF || self.policy.when_large_fails == WhenLargeFails::Error
     }
 
     /// *Before*: the embedding's score decides.
@@ -293,8 +291,10 @@ impl Desk {
         if side == Side::Small {
             return reply.end(first.map(|answer| self.kept(&request, answer, reason)));
         }
-        let error = match self.large.ask(&self.policy.for_large(&request)).await {
+        let Some(asked) = self.large_answer(&request, &reply).await else { return };
+        let error = match asked {
             Ok((answer, model)) => return reply.end(Ok(sent(answer, model, reason))),
+            Err(error) if self.is_final(&error) => return reply.end(Err(error)),
             Err(error) => error,
         };
         reply.end(match (first, self.policy.when_large_fails) {

@@ -50,6 +50,7 @@ pub(crate) async fn chat(
     let mut asked = Request {
         max_tokens: max_tokens(&request)?,
         logprobs: logprobs(&request, generator.converses())?,
+        stream,
         private: admission.private,
         caller: admission.caller(request.user.as_deref()),
         deadline: Some(admission.deadline),
@@ -57,7 +58,8 @@ pub(crate) async fn chat(
     };
     let n = drawing::apply(drawing, &mut asked, generator.converses())?;
     let form = constrain(&mut request, &mut asked, generator.as_ref())?;
-    let pending = exchange::submit(generator, drawing::each(&asked, n).collect()).await?;
+    let pending =
+        exchange::submit(generator, drawing::each(&asked, n).collect(), bytes.len()).await?;
     let exchange = Exchange {
         created: state.clock.now().0 / 1000,
         state,

@@ -69,6 +69,7 @@ pub(crate) async fn completions(
         max_tokens: Some(request.max_tokens.unwrap_or(TOKENS) as usize),
         logprobs: request.logprobs.map(|count| count as usize),
         prompt_logprobs: echo,
+        stream,
         private: admission.private,
         caller: admission.caller(request.user.as_deref()),
         deadline: Some(admission.deadline),
@@ -81,7 +82,7 @@ pub(crate) async fn completions(
         let one = Request { input, ..asked.clone() };
         requests.extend(drawing::each(&one, n));
     }
-    let pending = exchange::submit(generator, requests).await?;
+    let pending = exchange::submit(generator, requests, bytes.len()).await?;
     let exchange = Exchange {
         created: state.clock.now().0 / 1000,
         state,

@@ -16,6 +16,9 @@ use sprat_infer::constraint::{Call, Enforced, calls};
 use sprat_infer::{Answer, Finish, Generator, Pending, Request, Route, TokenScore};
 use std::sync::Arc;
 
+/// The longest request that is handed to a generator in passing, in bytes.
+const AT_ONCE: usize = 16 << 10;
+
 /// Which protocol, and how the answer leaves.
 pub(crate) enum Protocol {
     /// `/v1/chat/completions`.
@@ -233,12 +236,18 @@ impl Exchange {
     }
 }
 
-/// Hands requests to a generator, away from the threads that answer other clients: rendering a
-/// template, cutting a long text into tokens and compiling a schema take their time.
+/// Hands requests to a generator, away from the threads that answer other clients unless it only
+/// queues them. `bytes`: how long the request was; a route looks through long ones, too.
 pub(crate) async fn submit(
     generator: Arc<dyn Generator>,
     requests: Vec<Request>,
+    bytes: usize,
 ) -> ApiResult<Vec<Pending>> {
+    if bytes <= AT_ONCE && requests.iter().all(|one| generator.submits_at_once(one)) {
+        let submitted: sprat_task::Result<Vec<Pending>> =
+            requests.into_iter().map(|one| generator.submit(one)).collect();
+        return Ok(submitted?);
+    }
     let work = move || requests.into_iter().map(|one| generator.submit(one)).collect();
     let submitted: sprat_task::Result<Vec<Pending>> =
         tokio::task::spawn_blocking(work).await.map_err(|_| {

@@ -30,10 +30,11 @@ use tower::Layer;
 
 /// How many may look at the project at once.
 const LOOKS: usize = 8;
+use tokio::task::JoinSet;
 
 /// Serves until the interrupt is requested, or SIGTERM or Ctrl-C comes where `config` says so,
 /// then answers what is running and returns. `ready` is told the address once it listens.
-/// Runs on a runtime of its own; not to be called from async code.
+/// Its sockets wait on [`sprat_infer::network`]; not to be called from async code.
 ///
 /// # Errors
 /// [`codes::PORT`] when the address cannot be had, [`codes::START`] when the system gives no
@@ -49,13 +50,6 @@ pub fn run(
     let failed = |what: &str, why: &dyn std::fmt::Display| {
         Error::new(&codes::START, what).why(why.to_string())
     };
-    // The model has threads of its own; two are plenty for parsing and sockets.
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .thread_name("http")
-        .enable_all()
-        .build()
-        .map_err(|why| failed("the server's threads cannot be started", &why))?;
     let mut prefix = [0; 4];
     getrandom::fill(&mut prefix).map_err(|why| failed("no random numbers", &why))?;
     let state = Arc::new(State {
@@ -72,7 +66,7 @@ pub fn run(
         id_next: AtomicU64::new(0),
         config,
     });
-    let result = runtime.block_on(async {
+    sprat_infer::network()?.block_on(async {
         let listener = listen(state.config.address).await?;
         let address = listener.local_addr().unwrap_or(state.config.address);
         if state.config.keys.is_empty() && !address.ip().is_loopback() {
@@ -81,9 +75,7 @@ pub fn run(
         ready(address);
         serve(listener, Arc::clone(&state), shutdown).await;
         Ok(())
-    });
-    runtime.shutdown_timeout(Duration::from_secs(1));
-    result
+    })
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener> {
@@ -176,6 +168,7 @@ async fn serve(listener: TcpListener, state: Arc<State>, shutdown: &Interrupt) {
     builder.timer(TokioTimer::new()).header_read_timeout(state.config.header_timeout);
     let graceful = GracefulShutdown::new();
     let connections = Arc::new(Semaphore::new(state.config.max_connections.clamp(1, 1 << 20)));
+    let mut running = JoinSet::new();
     let mut stop = std::pin::pin!(stopped(&state.config, shutdown));
     let mut upkeep = tokio::time::interval(Duration::from_secs(5));
     loop {
@@ -185,6 +178,7 @@ async fn serve(listener: TcpListener, state: Arc<State>, shutdown: &Interrupt) {
                 state.meter.upkeep();
                 continue;
             }
+            Some(_) = running.join_next() => continue,
             accepted = accept(&listener, &connections) => accepted,
         };
         let Some((stream, permit)) = accepted else { continue };
@@ -194,7 +188,7 @@ async fn serve(listener: TcpListener, state: Arc<State>, shutdown: &Interrupt) {
         let service = TowerToHyperService::new(from.layer(service.clone()));
         let connection = builder.serve_connection(TokioIo::new(stream), service);
         let connection = graceful.watch(connection);
-        tokio::spawn(async move {
+        running.spawn(async move {
             if let Err(why) = connection.await {
                 tracing::debug!(%why, "a connection ended");
             }
@@ -207,6 +201,7 @@ async fn serve(listener: TcpListener, state: Arc<State>, shutdown: &Interrupt) {
     if tokio::time::timeout(state.config.drain_timeout, graceful.shutdown()).await.is_err() {
         tracing::warn!("some requests were cut off: they took longer than the drain timeout");
     }
+    running.shutdown().await;
 }
 
 /// The next connection, once there is a place for it.

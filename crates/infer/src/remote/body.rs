@@ -8,6 +8,8 @@ use crate::answer::{Answer, Finish};
 use crate::codes;
 use crate::request::{Constraint, Input, Message, Request, Role};
 use crate::sampling::Sampling;
+use serde::ser::SerializeSeq;
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Value, json};
 use sprat_task::{Error, Result};
 
@@ -18,12 +20,89 @@ pub(super) struct Dialect {
     pub(super) structured: bool,
     /// `max_completion_tokens` instead of `max_tokens`.
     pub(super) new_limit: bool,
+    /// `stream_options`, with which a stream counts its tokens.
+    pub(super) counted: bool,
 }
 
-/// The body of a request.
-pub(super) fn build(settings: &Settings, request: &Request, dialect: Dialect) -> Value {
+/// A request on its way out.
+#[derive(Serialize)]
+struct Body<'a> {
+    model: &'a str,
+    messages: Messages<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_format: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_completion_tokens: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_p: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    presence_penalty: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frequency_penalty: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<u64>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    stop: &'a [String],
+    #[serde(skip_serializing_if = "<[Value]>::is_empty")]
+    tools: &'a [Value],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream_options: Option<StreamOptions>,
+}
+
+#[derive(Serialize)]
+struct StreamOptions {
+    include_usage: bool,
+}
+
+/// The conversation with the instructions in front.
+struct Messages<'a> {
+    system: String,
+    input: &'a Input,
+}
+
+impl Serialize for Messages<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Plain<'a> {
+            role: Role,
+            content: &'a str,
+        }
+        let mut list = serializer.serialize_seq(None)?;
+        if !self.system.is_empty() {
+            list.serialize_element(&Plain { role: Role::System, content: &self.system })?;
+        }
+        match self.input {
+            Input::Messages(given) => {
+                for message in given {
+                    list.serialize_element::<Message>(message)?;
+                }
+            }
+            Input::Text(text) | Input::Prompt(text) => {
+                list.serialize_element(&Plain { role: Role::User, content: text })?;
+            }
+            // `submit` refuses tokens of another model.
+            Input::Tokens(_) => {}
+        }
+        list.end()
+    }
+}
+
+/// Whether the pieces of an answer are passed on as they come: not where the answer counts only as
+/// a whole.
+pub(super) fn streams(request: &Request) -> bool {
+    request.stream && request.constraint.is_none()
+}
+
+/// The body of a request, in bytes.
+pub(super) fn build(settings: &Settings, request: &Request, dialect: Dialect) -> Vec<u8> {
     let mut system = settings.instruction.clone().unwrap_or_default();
-    let mut format = None;
+    let mut response_format = None;
     match &request.constraint {
         Some(Constraint::Labels(labels)) => {
             if !system.is_empty() {
@@ -31,61 +110,43 @@ pub(super) fn build(settings: &Settings, request: &Request, dialect: Dialect) ->
             }
             system += &label::instruction(labels, dialect.structured);
             if dialect.structured {
-                format = Some(named_schema("label", label::schema(labels)));
+                response_format = Some(named_schema("label", label::schema(labels)));
             }
         }
         Some(Constraint::JsonSchema(schema)) => {
-            format = Some(named_schema("answer", schema.clone()));
+            response_format = Some(named_schema("answer", schema.clone()));
         }
         // The others are refused before they come here.
         _ => {}
     }
-    let mut messages = Vec::new();
-    if !system.is_empty() {
-        messages.push(Message::new(Role::System, system));
-    }
-    match &request.input {
-        Input::Messages(given) => messages.extend(given.iter().cloned()),
-        Input::Text(text) | Input::Prompt(text) => {
-            messages.push(Message::new(Role::User, text.clone()));
-        }
-        // `submit` refuses tokens of another model.
-        Input::Tokens(_) => {}
-    }
-    let mut body = json!({ "model": settings.model, "messages": messages });
-    let mut set = |name: &str, value: Value| body[name] = value;
-    if let Some(format) = format {
-        set("response_format", format);
-    }
-    if let Some(limit) = request.max_tokens {
-        let name = if dialect.new_limit { "max_completion_tokens" } else { "max_tokens" };
-        set(name, limit.into());
-    }
     let (sampling, plain) = (&request.sampling, Sampling::default());
     // Through decimal text: 0.7f32 must not be sent as 0.699999988.
     let shortest = |number: f32| number.to_string().parse::<f64>().unwrap_or_default();
-    if let Some(temperature) = sampling.temperature {
-        set("temperature", shortest(temperature).into());
-    }
-    for (name, value, unset) in [
-        ("top_p", sampling.top_p, plain.top_p),
-        ("presence_penalty", sampling.presence_penalty, plain.presence_penalty),
-        ("frequency_penalty", sampling.frequency_penalty, plain.frequency_penalty),
-    ] {
-        if value != unset {
-            set(name, shortest(value).into());
-        }
-    }
-    if let Some(seed) = sampling.seed {
-        set("seed", seed.into());
-    }
-    if !request.stop.is_empty() {
-        set("stop", request.stop.clone().into());
-    }
-    if !request.tools.is_empty() {
-        set("tools", request.tools.clone().into());
-    }
-    body
+    let unless = |value: f32, unset: f32| (value != unset).then(|| shortest(value));
+    let (old_limit, new_limit) = match dialect.new_limit {
+        false => (request.max_tokens, None),
+        true => (None, request.max_tokens),
+    };
+    let stream = streams(request);
+    let body = Body {
+        model: &settings.model,
+        messages: Messages { system, input: &request.input },
+        response_format,
+        max_tokens: old_limit,
+        max_completion_tokens: new_limit,
+        temperature: sampling.temperature.map(shortest),
+        top_p: unless(sampling.top_p, plain.top_p),
+        presence_penalty: unless(sampling.presence_penalty, plain.presence_penalty),
+        frequency_penalty: unless(sampling.frequency_penalty, plain.frequency_penalty),
+        seed: sampling.seed,
+        stop: &request.stop,
+        tools: &request.tools,
+        stream: stream.then_some(true),
+        stream_options: (stream && dialect.counted)
+            .then_some(StreamOptions { include_usage: true }),
+    };
+    // Nothing in it can fail to be written: no map has other keys than texts.
+    serde_json::to_vec(&body).unwrap_or_default()
 }
 
 fn named_schema(name: &str, schema: Value) -> Value {
@@ -93,6 +154,17 @@ fn named_schema(name: &str, schema: Value) -> Value {
         "type": "json_schema",
         "json_schema": { "name": name, "strict": true, "schema": schema },
     })
+}
+
+impl Finish {
+    /// What a `finish_reason` means.
+    pub(super) fn named(reason: &str) -> Finish {
+        match reason {
+            "length" => Finish::Length,
+            "content_filter" => Finish::Filtered,
+            _ => Finish::Stop,
+        }
+    }
 }
 
 /// Reads a response. An answer that does not satisfy the request's constraint is an answer with
@@ -111,13 +183,11 @@ pub(super) fn parse(settings: &Settings, request: &Request, received: &Value) ->
         Some(Value::Null) | None => String::new(),
         Some(_) => return Err(garbage("has a content that is not text")),
     };
-    let finish = match choice.get("finish_reason").and_then(Value::as_str) {
-        Some("length") => Finish::Length,
-        Some("content_filter") => Finish::Filtered,
-        _ => Finish::Stop,
-    };
+    let finish = choice.get("finish_reason").and_then(Value::as_str);
+    let finish = finish.map_or(Finish::Stop, Finish::named);
     let mut answer = Answer { output: content, finish, ..Answer::default() };
-    count(settings, received, &mut answer);
+    let usage = received.get("usage").and_then(|usage| Tokens::deserialize(usage).ok());
+    count(settings, usage, &mut answer);
     if let Some(refusal) = refusal {
         answer.invalid = Some(format!("the model refused: {refusal}"));
         return Ok(answer);
@@ -150,13 +220,17 @@ fn mismatch(text: &str, schema: &Value) -> Option<String> {
     }
 }
 
+/// What an endpoint counted.
+#[derive(Clone, Copy, Deserialize)]
+pub(super) struct Tokens {
+    prompt_tokens: Option<usize>,
+    completion_tokens: Option<usize>,
+}
+
 /// Tokens and their price, where the endpoint counts them.
-fn count(settings: &Settings, received: &Value, answer: &mut Answer) {
-    let tokens = |name: &str| {
-        received.pointer(name).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok())
-    };
-    let read = tokens("/usage/prompt_tokens");
-    let written = tokens("/usage/completion_tokens");
+pub(super) fn count(settings: &Settings, usage: Option<Tokens>, answer: &mut Answer) {
+    let read = usage.and_then(|usage| usage.prompt_tokens);
+    let written = usage.and_then(|usage| usage.completion_tokens);
     answer.prompt_tokens = read.unwrap_or(0);
     answer.completion_tokens = written.unwrap_or(0);
     if let (Some(prices), Some(read), Some(written)) = (settings.prices, read, written) {

@@ -17,10 +17,29 @@ pub enum Act {
     Slow(Duration, Box<Act>),
     /// Announces a longer body than it sends, then closes the connection.
     HalfBody,
+    /// Answers in server-sent events: these pieces, then the connection is closed.
+    Stream(Vec<Piece>),
+    /// Sends these bytes, head of the response and all, and closes the connection.
+    Raw(String),
     /// Closes the connection without a word.
     HangUp,
     /// Sends bytes that are no HTTP.
     Garbage,
+}
+
+/// A piece of a stream.
+#[derive(Clone, Debug)]
+pub enum Piece {
+    /// A text as it is.
+    Raw(String),
+    /// A chunk with a piece of the answer.
+    Say(&'static str),
+    /// The last chunk of the answer, the one that counts 10 tokens in and 2 out, and `[DONE]`.
+    End,
+    /// Nothing for this time.
+    Wait(Duration),
+    /// This text again and again, until nobody listens any more.
+    Forever(String),
 }
 
 impl Act {
@@ -141,11 +160,45 @@ fn play(act: Act, writer: &mut TcpStream) -> bool {
             let _ = writer.write_all(head.as_bytes());
             false
         }
+        Act::Stream(pieces) => {
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\
+                        connection: close\r\n\r\n";
+            let _ = writer.write_all(head.as_bytes());
+            let _ = pieces.into_iter().try_for_each(|piece| send(piece, writer));
+            false
+        }
+        Act::Raw(text) => {
+            let _ = writer.write_all(text.as_bytes());
+            false
+        }
         Act::HangUp => false,
         Act::Garbage => {
             let _ = writer.write_all(b"\x00\xff\x13 what is HTTP?\r\n\r\n");
             false
         }
+    }
+}
+
+fn send(piece: Piece, writer: &mut TcpStream) -> std::io::Result<()> {
+    match piece {
+        Piece::Raw(text) => writer.write_all(text.as_bytes()),
+        Piece::Say(text) => {
+            let choice = json!({ "index": 0, "delta": { "content": text }, "finish_reason": null });
+            write!(writer, "data: {}\n\n", json!({ "choices": [choice] }))
+        }
+        Piece::End => {
+            let end = json!({ "choices": [{ "index": 0, "delta": {}, "finish_reason": "stop" }] });
+            let usage = json!({ "choices": [],
+                "usage": { "prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12 } });
+            write!(writer, "data: {end}\n\ndata: {usage}\n\ndata: [DONE]\n\n")
+        }
+        Piece::Wait(time) => {
+            std::thread::sleep(time);
+            Ok(())
+        }
+        Piece::Forever(text) => loop {
+            writer.write_all(text.as_bytes())?;
+        },
     }
 }
 

@@ -1,6 +1,10 @@
 //! Hosted models behind any OpenAI-compatible endpoint.
 
 mod body;
+mod chunks;
+mod connect;
+mod events;
+mod fault;
 mod label;
 #[cfg(any(test, feature = "mock"))]
 pub mod mock;
@@ -12,45 +16,67 @@ mod transport;
 pub use redact::Secret;
 pub use settings::{Prices, Settings, Structured};
 
-use crate::answer::{Answer, Pending, Reply, Timing, reply};
+use crate::answer::{Answer, Delta, Event, Pending, Reply, Timing, reply};
 use crate::codes;
 use crate::generator::{Generator, Load};
-use crate::queue::{Job, Queue};
+use crate::network::network;
 use crate::request::{Constraint, Input, Request};
 use crate::sampling::Sampling;
 use body::Dialect;
+use chunks::Chunks;
+use fault::Fault;
 use sprat_task::{Clock, Error, Result, SystemClock};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use transport::Transport;
 
-/// A hosted model: a bounded queue and a few threads that ask the endpoint.
+/// How long the end of a stream is waited for whose answer is complete.
+const END: Duration = Duration::from_millis(20);
+
+/// A hosted model: a bounded number of requests on their way to an endpoint, and a bounded number
+/// that wait for their turn. Dropping it cuts nothing off.
 pub struct Remote {
     shared: Arc<Shared>,
+    network: Handle,
 }
 
 struct Shared {
     settings: Settings,
     transport: Transport,
-    queue: Queue<Work>,
+    /// The places for requests at once.
+    places: Semaphore,
+    /// Requests that have a place or wait for one.
+    present: AtomicUsize,
     clock: Box<dyn Clock>,
     /// What this endpoint turned out not to understand.
     plain: AtomicBool,
     new_limit: AtomicBool,
+    uncounted: AtomicBool,
 }
 
-struct Work {
+/// One request and where its answer goes.
+struct Job {
     request: Request,
     reply: Reply,
+    queued: Instant,
+    shared: Arc<Shared>,
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        self.shared.present.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Remote {
     /// Opens a hosted model. Nothing is sent yet.
     ///
     /// # Errors
-    /// [`codes::REMOTE_SETTINGS`] for an address that is none, [`codes::REMOTE_KEY`] when the
-    /// variable that should hold the key is not set, [`codes::THREAD`].
+    /// [`codes::REMOTE_SETTINGS`] for an address that is none, a proxy or roots that cannot be
+    /// used; [`codes::THREAD`].
     pub fn open(settings: Settings) -> Result<Self> {
         Self::with_clock(settings, Box::new(SystemClock))
     }
@@ -60,34 +86,17 @@ impl Remote {
     /// # Errors
     /// Those of [`Remote::open`].
     pub fn with_clock(settings: Settings, clock: Box<dyn Clock>) -> Result<Self> {
-        let transport = Transport::new(&settings)?;
         let shared = Arc::new(Shared {
-            transport,
-            queue: Queue::new(settings.queue),
+            transport: Transport::new(&settings)?,
+            places: Semaphore::new(settings.concurrency.clamp(1, Semaphore::MAX_PERMITS)),
+            present: AtomicUsize::new(0),
             clock,
             plain: AtomicBool::new(settings.structured == Structured::Never),
             new_limit: AtomicBool::new(false),
+            uncounted: AtomicBool::new(false),
             settings,
         });
-        let remote = Remote { shared: Arc::clone(&shared) };
-        for number in 0..shared.settings.concurrency.max(1) {
-            let shared = Arc::clone(&shared);
-            std::thread::Builder::new()
-                .name(format!("remote {number}"))
-                .spawn(move || shared.work())
-                .map_err(|why| {
-                    Error::new(&codes::THREAD, "could not start a thread for a hosted model")
-                        .why(why.to_string())
-                })?;
-        }
-        Ok(remote)
-    }
-}
-
-impl Drop for Remote {
-    /// What waits is still asked; the threads then end by themselves.
-    fn drop(&mut self) {
-        self.shared.queue.close();
+        Ok(Remote { shared, network: network()? })
     }
 }
 
@@ -104,8 +113,14 @@ impl Generator for Remote {
         self.labels().is_empty()
     }
 
+    fn submits_at_once(&self, request: &Request) -> bool {
+        !matches!(request.constraint, Some(Constraint::JsonSchema(_)))
+    }
+
     fn load(&self) -> Load {
-        Load { waiting: self.shared.queue.len(), capacity: self.shared.queue.capacity() }
+        let settings = &self.shared.settings;
+        let present = self.shared.present.load(Ordering::Relaxed);
+        Load { waiting: present.saturating_sub(settings.concurrency), capacity: settings.queue }
     }
 
     fn submit(&self, mut request: Request) -> Result<Pending> {
@@ -130,9 +145,17 @@ impl Generator for Remote {
                 return Err(Error::new(&codes::CONSTRAINT, what));
             }
         }
+        let settings = &self.shared.settings;
+        let most = settings.concurrency.max(1).saturating_add(settings.queue);
+        if self.shared.present.fetch_add(1, Ordering::Relaxed) >= most {
+            self.shared.present.fetch_sub(1, Ordering::Relaxed);
+            let what = format!("{} requests wait for this model already", settings.queue);
+            return Err(Error::new(&codes::BUSY, what));
+        }
         let (reply, pending) = reply();
-        let deadline = request.deadline;
-        self.shared.queue.push(Work { request, reply }, deadline)?;
+        let shared = Arc::clone(&self.shared);
+        let job = Job { request, reply, queued: Instant::now(), shared };
+        self.network.spawn(job.run());
         Ok(pending)
     }
 }
@@ -157,49 +180,116 @@ fn refuse(request: &Request) -> Result<()> {
     }
 }
 
-impl Shared {
-    fn work(&self) {
-        while let Some(mut jobs) = self.queue.take(|_| false) {
-            let Some(job) = jobs.pop() else { continue };
-            if job.work.reply.is_cancelled() {
+impl Job {
+    async fn run(self) {
+        // Whoever asked may go: the endpoint then stops as well, for its connection is closed.
+        let answer = tokio::select! {
+            answer = self.in_turn() => answer,
+            () = self.reply.cancelled() => return,
+        };
+        let _ = self.reply.send(match answer {
+            Ok(answer) => Event::Done(Box::new(answer)),
+            Err(error) => Event::Failed(error),
+        });
+    }
+
+    /// Waits for a place, then asks.
+    async fn in_turn(&self) -> Result<Answer> {
+        let late = || Error::new(&codes::TIMEOUT, "the hosted model took too long");
+        let place = self.shared.places.acquire();
+        let _place = match self.request.deadline {
+            None => place.await,
+            Some(deadline) => {
+                tokio::time::timeout_at(deadline.into(), place).await.map_err(|_| late())?
+            }
+        };
+        let begun = Instant::now();
+        let settings = &self.shared.settings;
+        let mut attempts = retry::Attempts::new(settings, self.shared.clock.as_ref());
+        let mut first = None;
+        loop {
+            if self.request.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                return Err(late());
+            }
+            let dialect = self.shared.dialect();
+            let fault = match self.attempt(dialect, &mut first).await {
+                Ok(answer) => return Ok(self.measured(answer, begun, first)),
+                Err(fault) => fault,
+            };
+            if first.is_some() {
+                // Pieces were passed on: another answer could not take them back.
+                return Err(fault.error);
+            }
+            if self.shared.adapt(&fault, &self.request, dialect) {
                 continue;
             }
-            let answer = self.ask(&job);
-            job.work.reply.end(answer);
+            let next = attempts.next_after(fault, self.request.deadline)?;
+            tokio::time::sleep_until(next.into()).await;
         }
     }
 
-    fn ask(&self, job: &Job<Work>) -> Result<Answer> {
-        let begun = Instant::now();
-        let request = &job.work.request;
-        let mut attempts = retry::Attempts::new(&self.settings, self.clock.as_ref());
+    /// Asks once. `first`: after which time the first piece was passed on.
+    async fn attempt(
+        &self,
+        dialect: Dialect,
+        first: &mut Option<Duration>,
+    ) -> Result<Answer, Fault> {
+        let Shared { settings, transport, .. } = &*self.shared;
+        let sent = body::build(settings, &self.request, dialect);
+        let response = transport.post(sent, self.request.deadline).await?;
+        if !(response.is_stream() && body::streams(&self.request)) {
+            let received = response.whole().await?;
+            return Ok(body::parse(settings, &self.request, &received)?);
+        }
+        let (mut events, mut chunks) = (response.events(), Chunks::default());
         loop {
-            if job.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                return Err(Error::new(&codes::TIMEOUT, "the hosted model took too long"));
-            }
-            let dialect = Dialect {
-                structured: !self.plain.load(Ordering::Relaxed),
-                new_limit: self.new_limit.load(Ordering::Relaxed),
-            };
-            let sent = body::build(&self.settings, request, dialect);
-            let fault = match self.transport.post(&sent, job.deadline) {
-                Ok(received) => {
-                    let parsed = body::parse(&self.settings, request, &received)?;
-                    return Ok(measured(parsed, job.queued, begun));
+            match events.next().await? {
+                Some(data) if data.trim() == "[DONE]" => break,
+                None if chunks.is_complete() => break,
+                None => return Err(transport.faults.cut_short()),
+                Some(data) => {
+                    let piece = chunks.take(&data, &transport.faults)?;
+                    if !piece.is_empty() {
+                        first.get_or_insert_with(|| self.queued.elapsed());
+                        let delta = Delta { text: piece, tokens: Vec::new() };
+                        let _ = self.reply.send(Event::Delta(delta));
+                    }
                 }
-                Err(fault) => fault,
-            };
-            if self.adapt(&fault, request, dialect) {
-                continue;
             }
-            attempts.wait_after(fault, job.deadline, || job.work.reply.is_cancelled())?;
+        }
+        if !chunks.is_complete() {
+            return Err(transport.faults.cut_short());
+        }
+        // The end of the body lets the connection be used again; it is there as a rule.
+        let _ = tokio::time::timeout(END, events.next()).await;
+        Ok(chunks.answer(settings))
+    }
+
+    fn measured(&self, mut answer: Answer, begun: Instant, first: Option<Duration>) -> Answer {
+        answer.latency = self.queued.elapsed();
+        answer.timing = Timing {
+            queued: begun.saturating_duration_since(self.queued),
+            computed: begun.elapsed(),
+            batch: 1,
+            first,
+        };
+        answer
+    }
+}
+
+impl Shared {
+    fn dialect(&self) -> Dialect {
+        Dialect {
+            structured: !self.plain.load(Ordering::Relaxed),
+            new_limit: self.new_limit.load(Ordering::Relaxed),
+            counted: !self.uncounted.load(Ordering::Relaxed),
         }
     }
 
     /// Learns from a refusal what the endpoint does not understand; whether asking again in
     /// another dialect may help. A label is checked here in any case, so it may be asked for
     /// without `response_format`; a free JSON schema may not.
-    fn adapt(&self, fault: &transport::Fault, request: &Request, used: Dialect) -> bool {
+    fn adapt(&self, fault: &Fault, request: &Request, used: Dialect) -> bool {
         if fault.status != Some(400) && fault.status != Some(422) {
             return false;
         }
@@ -217,19 +307,12 @@ impl Shared {
             self.new_limit.store(true, Ordering::Relaxed);
             return true;
         }
+        if used.counted && body::streams(request) && about("stream_options") {
+            self.uncounted.store(true, Ordering::Relaxed);
+            return true;
+        }
         false
     }
-}
-
-fn measured(mut answer: Answer, queued: Instant, begun: Instant) -> Answer {
-    answer.latency = queued.elapsed();
-    answer.timing = Timing {
-        queued: begun.saturating_duration_since(queued),
-        computed: begun.elapsed(),
-        batch: 1,
-        first: None,
-    };
-    answer
 }
 
 #[cfg(test)]

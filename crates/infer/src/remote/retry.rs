@@ -1,11 +1,10 @@
 //! When to ask again, and after how long.
 
+use super::fault::Fault;
 use super::settings::Settings;
-use super::transport::Fault;
-use crate::codes;
 use rand::Rng;
 use sprat_task::random::{ChaCha8Rng, stream};
-use sprat_task::{Clock, Error, Result};
+use sprat_task::{Clock, Result};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 /// The attempts of one request.
@@ -23,16 +22,15 @@ impl<'a> Attempts<'a> {
         Attempts { settings, clock, failed: 0, jitter: stream(seed, "retry jitter") }
     }
 
-    /// Waits until the next attempt.
+    /// When the next attempt is to be made.
     ///
     /// # Errors
     /// The fault itself, when another attempt makes no sense or may not be made any more.
-    pub(super) fn wait_after(
+    pub(super) fn next_after(
         &mut self,
         fault: Fault,
         deadline: Option<Instant>,
-        cancelled: impl Fn() -> bool,
-    ) -> Result<()> {
+    ) -> Result<Instant> {
         self.failed += 1;
         if !fault.retry {
             return Err(fault.error);
@@ -57,13 +55,7 @@ impl<'a> Attempts<'a> {
         if deadline.is_some_and(|deadline| until >= deadline) {
             return Err(fault.error);
         }
-        while let Some(left) = until.checked_duration_since(Instant::now()) {
-            if cancelled() {
-                return Err(Error::new(&codes::TIMEOUT, "nobody waits for the answer any more"));
-            }
-            std::thread::sleep(left.min(Duration::from_millis(50)));
-        }
-        Ok(())
+        Ok(until)
     }
 
     /// Half of the doubled wait is certain, the other half random ("equal jitter").

@@ -3,8 +3,11 @@
 use super::redact::Secret;
 use crate::codes;
 use sprat_task::{Error, Result};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// The longest file of a key, in bytes.
+const KEY_BYTES: usize = 16 << 10;
 
 /// Whether a label is asked for through `response_format`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,6 +51,8 @@ pub struct Settings {
     pub prices: Option<Prices>,
     /// Time for one attempt, from connecting to the last byte.
     pub timeout: Duration,
+    /// The longest silence within an answer whose head is there.
+    pub idle_timeout: Duration,
     /// Time to connect.
     pub connect_timeout: Duration,
     /// Attempts after the first.
@@ -85,6 +90,7 @@ impl Settings {
             structured: Structured::Auto,
             prices: None,
             timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(10),
             retries: 4,
             backoff: Duration::from_millis(500),
@@ -119,6 +125,31 @@ impl Settings {
             };
             self.api_key = Some(Secret::new(key.trim()));
         }
+        Ok(self)
+    }
+
+    /// Takes the key from a file: its only line.
+    ///
+    /// # Errors
+    /// [`codes::REMOTE_KEY`] when it cannot be read, or does not hold one line of text.
+    pub fn with_key_file(mut self, file: &Path) -> Result<Self> {
+        let what = |what: &str| format!("the key of `{}` {what}", self.name);
+        let text = std::fs::read(file).map_err(|why| {
+            Error::new(&codes::REMOTE_KEY, what("cannot be read"))
+                .file(file)
+                .field("api_key_file")
+                .why(why.to_string())
+                .help("Correct `api_key_file`, and let this user read the file.")
+        })?;
+        // What stands in it is not shown, whatever it is.
+        let key = std::str::from_utf8(&text).map(str::trim).unwrap_or_default();
+        if key.is_empty() || key.contains(char::is_whitespace) || text.len() > KEY_BYTES {
+            return Err(Error::new(&codes::REMOTE_KEY, what("is no single word in its file"))
+                .file(file)
+                .field("api_key_file")
+                .help("Write the key, and nothing else, into the file."));
+        }
+        self.api_key = Some(Secret::new(key));
         Ok(self)
     }
 }

@@ -1,4 +1,4 @@
-use super::mock::{Act, Mock, completion};
+use super::mock::{Act, Mock, Piece, completion};
 use super::*;
 use crate::request::{Input, Message, Role};
 use serde_json::json;
@@ -277,4 +277,222 @@ fn many_requests_run_at_once_up_to_the_limit() {
     }
     // One after the other would take four seconds, whatever the machine.
     assert!(begun.elapsed() < Duration::from_millis(3900), "{:?}", begun.elapsed());
+}
+
+/// What came of a streamed request: the pieces, and how it ended.
+fn stream(settings: Settings) -> (Vec<String>, Result<Answer>) {
+    let request = Request { stream: true, ..Request::text("a") };
+    let mut pending = Remote::open(settings).unwrap().submit(request).unwrap();
+    let mut pieces = Vec::new();
+    loop {
+        match pending.recv().unwrap() {
+            Event::Delta(delta) => pieces.push(delta.text),
+            Event::Done(answer) => return (pieces, Ok(*answer)),
+            Event::Failed(error) => return (pieces, Err(error)),
+        }
+    }
+}
+
+fn free_text(mock: &Mock) -> Settings {
+    Settings { labels: Vec::new(), ..settings(mock) }
+}
+
+#[test]
+fn pieces_of_an_answer_are_passed_on_as_they_come() {
+    let pieces = vec![
+        Piece::Raw(": thinking\r\n\r\n".into()),
+        Piece::Say("hel"),
+        Piece::Wait(Duration::from_millis(20)),
+        Piece::Say("lo"),
+        Piece::End,
+    ];
+    let mock = Mock::play([Act::Stream(pieces)]).unwrap();
+    let prices = Prices { usd_per_million_input_tokens: 2.5, usd_per_million_output_tokens: 10.0 };
+    let (pieces, answer) = stream(Settings { prices: Some(prices), ..free_text(&mock) });
+    let answer = answer.unwrap();
+    assert_eq!((pieces, answer.output.as_str()), (vec!["hel".into(), "lo".into()], "hello"));
+    assert_eq!((answer.prompt_tokens, answer.completion_tokens), (10, 2));
+    assert!((answer.usd.unwrap() - 45e-6).abs() < 1e-12);
+    assert!(answer.timing.first.unwrap() <= answer.latency);
+    let sent = &mock.seen()[0].body;
+    assert_eq!(
+        (&sent["stream"], &sent["stream_options"]["include_usage"]),
+        (&json!(true), &json!(true))
+    );
+    // An answer that counts only as a whole is not asked for in pieces.
+    let mock = Mock::play([Act::Say("card".into())]).unwrap();
+    assert_eq!(stream(settings(&mock)).1.unwrap().output, "card");
+    assert!(mock.seen()[0].body.get("stream").is_none());
+}
+
+#[test]
+fn an_endpoint_that_does_not_stream_or_does_not_count_is_no_worse() {
+    let mock = Mock::play([Act::Say("hello".into())]).unwrap();
+    assert_eq!(stream(free_text(&mock)).1.unwrap().output, "hello");
+    let refusal = json!({ "error": { "message": "unknown parameter stream_options" } });
+    let mock = Mock::start(move |seen| {
+        if seen.body.get("stream_options").is_some() {
+            return Act::status(400, refusal.to_string());
+        }
+        let end = json!({ "choices": [{ "delta": {}, "finish_reason": "length" }] });
+        // Some end without `[DONE]`.
+        Act::Stream(vec![Piece::Say("hello"), Piece::Raw(format!("data: {end}\n\n"))])
+    })
+    .unwrap();
+    let (pieces, answer) = stream(free_text(&mock));
+    let answer = answer.unwrap();
+    assert_eq!((pieces.len(), answer.finish), (1, crate::Finish::Length));
+    assert_eq!(mock.seen().len(), 2);
+}
+
+#[test]
+fn a_stream_that_goes_wrong_ends_with_a_coded_error() {
+    let error = json!({ "error": { "code": 503, "message": "overloaded, sk-very-secret" } });
+    let error = Piece::Raw(format!("data: {error}\n\n"));
+    let endless = json!({ "choices": [{ "delta": { "content": "on and on " } }] });
+    let second = Duration::from_secs(1);
+    for (pieces, code, passed, tries) in [
+        (vec![], &codes::REMOTE_UNREACHABLE, 0, 3),
+        (vec![error.clone()], &codes::REMOTE_STATUS, 0, 3),
+        (vec![Piece::Say("hel"), error], &codes::REMOTE_STATUS, 1, 1),
+        (vec![Piece::Say("hel")], &codes::REMOTE_UNREACHABLE, 1, 1),
+        (vec![Piece::Raw("data: [DONE]\n\n".into())], &codes::REMOTE_UNREACHABLE, 0, 3),
+        (vec![Piece::Raw("data: what?\n\n".into())], &codes::REMOTE_GARBAGE, 0, 1),
+        (vec![Piece::Raw("data: {\"choices\":7}\n\n".into())], &codes::REMOTE_GARBAGE, 0, 1),
+        (vec![Piece::Say("hel"), Piece::Wait(60 * second)], &codes::REMOTE_UNREACHABLE, 1, 1),
+        (vec![Piece::Forever("data: ".into())], &codes::REMOTE_TOO_LARGE, 0, 1),
+        (vec![Piece::Forever(": ping\n\n".into())], &codes::REMOTE_TOO_LARGE, 0, 1),
+        (vec![Piece::Forever(format!("data: {endless}\n\n"))], &codes::REMOTE_TOO_LARGE, 1, 1),
+    ] {
+        let mock = Mock::play([Act::Stream(pieces.clone())]).unwrap();
+        let settings = Settings {
+            response_limit: 10_000,
+            idle_timeout: Duration::from_millis(200),
+            ..free_text(&mock)
+        };
+        let (got, answer) = stream(settings);
+        let error = answer.unwrap_err();
+        assert_eq!(error.code(), code, "{pieces:?}: {error}");
+        assert_eq!((got.len().min(1), mock.seen().len()), (passed, tries), "{pieces:?}");
+        assert!(!format!("{error:?}").contains("very-secret"), "{error:?}");
+    }
+}
+
+#[test]
+fn heads_of_responses_are_bounded_and_nothing_of_them_is_taken_over() {
+    let body = completion("card").to_string();
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n", body.len());
+    let long = format!("{head}x-long: {}\r\n\r\n{body}", "a".repeat(1 << 20));
+    let folded = format!("{head}x-evil: a\r\n set-cookie: b\r\n\r\n{body}");
+    let two = format!("{head}content-length: 3\r\n\r\n{body}");
+    for text in [long, folded, two] {
+        let shown: String = text.chars().take(80).collect();
+        let mock = Mock::play([Act::Raw(text)]).unwrap();
+        let error = ask(&mock, "a").unwrap_err();
+        assert_eq!(error.code(), &codes::REMOTE_UNREACHABLE, "{shown}: {error}");
+    }
+    // Line breaks in what an endpoint says do not leave a message.
+    let evil = json!({ "error": { "message": "no\r\nset-cookie: a=b\r\n\r\n<html>" } });
+    let mock = Mock::play([Act::status(400, evil.to_string())]).unwrap();
+    let error = ask(&mock, "a").unwrap_err();
+    assert!(!error.reason().unwrap().contains(['\r', '\n']), "{error}");
+}
+
+#[test]
+fn who_goes_away_takes_the_request_along() {
+    let (told, gone) = std::sync::mpsc::channel();
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut all = Vec::new();
+        // Ends when the other side closes.
+        let _ = std::io::Read::read_to_end(&mut stream, &mut all);
+        told.send(all.len()).unwrap();
+    });
+    let settings = Settings {
+        proxy_from_environment: false,
+        ..Settings::new("x", format!("http://{address}/v1"), "m")
+    };
+    let remote = Remote::open(settings).unwrap();
+    let pending = remote.submit(Request::text("a")).unwrap();
+    while remote.load().waiting > 0 {
+        std::thread::yield_now();
+    }
+    std::thread::sleep(Duration::from_millis(50));
+    drop(pending);
+    assert!(gone.recv_timeout(Duration::from_secs(20)).unwrap() > 0);
+}
+
+#[test]
+fn a_full_queue_refuses_at_once() {
+    let slow = Act::Slow(Duration::from_secs(5), Box::new(Act::Say("card".into())));
+    let mock = Mock::play([slow]).unwrap();
+    let remote = Remote::open(Settings { concurrency: 1, queue: 2, ..settings(&mock) }).unwrap();
+    let held: Vec<Pending> = (0..3).map(|_| remote.submit(Request::text("a")).unwrap()).collect();
+    let error = remote.submit(Request::text("a")).err().unwrap();
+    assert_eq!((error.code(), remote.load().waiting), (&codes::BUSY, 2));
+    drop(held);
+}
+
+#[test]
+fn a_proxy_is_asked_to_tunnel() {
+    use hyper_util::client::proxy::matcher::Matcher;
+    let mock = Mock::play([Act::Say("card".into())]).unwrap();
+    let target = mock.base_url().trim_start_matches("http://").trim_end_matches("/v1").to_owned();
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let proxy = listener.local_addr().unwrap();
+    let (told, asked) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        use std::io::{BufRead, BufReader, Write};
+        let (mut near, _) = listener.accept().unwrap();
+        let mut reader = BufReader::new(near.try_clone().unwrap());
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            reader.read_line(&mut head).unwrap();
+        }
+        told.send(head).unwrap();
+        let mut far = std::net::TcpStream::connect(&target).unwrap();
+        near.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+        let (mut back, mut out) = (far.try_clone().unwrap(), near.try_clone().unwrap());
+        std::thread::spawn(move || std::io::copy(&mut back, &mut out));
+        let _ = std::io::copy(&mut reader, &mut far);
+    });
+    let proxies = Matcher::builder().all(format!("http://ann:pass@{proxy}")).build();
+    let settings = settings(&mock);
+    let shared = Remote::open(settings.clone()).unwrap().shared;
+    let mut shared = Arc::try_unwrap(shared).ok().unwrap();
+    shared.transport = Transport::through(&settings, Some(&proxies)).unwrap();
+    let remote = Remote { shared: Arc::new(shared), network: network().unwrap() };
+    assert_eq!(remote.answer(Request::text("a")).unwrap().output, "card");
+    let head = asked.recv().unwrap();
+    assert!(head.starts_with("CONNECT 127.0.0.1:"), "{head}");
+    assert!(head.to_ascii_lowercase().contains("proxy-authorization: basic"), "{head}");
+    // Kinds of proxies that are not known are refused rather than left out.
+    let socks = Matcher::builder().all("socks5://127.0.0.1:1").build();
+    let error = Transport::through(&settings, Some(&socks)).err().unwrap();
+    assert_eq!(error.code(), &codes::REMOTE_SETTINGS);
+}
+
+#[test]
+fn a_key_comes_from_a_file_and_never_out_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("key");
+    std::fs::write(&path, "sk-from-a-file\n").unwrap();
+    let settings = Settings::new("x", "http://a", "m");
+    let found = settings.clone().with_key_file(&path).unwrap();
+    assert_eq!(found.api_key.as_ref().unwrap().reveal(), "sk-from-a-file");
+    assert!(!format!("{found:?}").contains("sk-from"), "{found:?}");
+    for wrong in ["", "sk-one sk-two", "sk-one\nsk-two"] {
+        std::fs::write(&path, wrong).unwrap();
+        let error = settings.clone().with_key_file(&path).unwrap_err();
+        assert_eq!(error.code(), &codes::REMOTE_KEY);
+        assert!(!format!("{error:?}").contains("sk-"), "{error:?}");
+    }
+    assert!(settings.with_key_file(&folder.path().join("none")).is_err());
+    let broken =
+        Settings { api_key: Some(Secret::new("sk-\nx: y")), ..Settings::new("x", "http://a", "m") };
+    let error = Remote::open(broken).err().unwrap();
+    assert_eq!(error.code(), &codes::REMOTE_SETTINGS);
+    assert!(!format!("{error:?}").contains("sk-"), "{error:?}");
 }

@@ -1,207 +1,196 @@
-//! One attempt over HTTP: what went wrong, and whether it is worth another attempt.
+//! One attempt over HTTP: a request goes out, and its response is read within limits of size,
+//! of silence and of time altogether.
 
-use super::redact::{Secret, redact};
+use super::connect::{Http, client};
+use super::events::Events;
+use super::fault::{Fault, Faults};
 use super::settings::Settings;
 use crate::codes;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
+use hyper::{HeaderMap, Method, Request, Uri};
+use hyper_util::client::proxy::matcher::Matcher;
 use serde_json::Value;
-use sprat_task::{Code, Error, Result};
+use sprat_task::{Error, Result};
 use std::time::{Duration, Instant};
-use ureq::Agent;
-use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use tokio::time::timeout_at;
 
-/// How much of a foreign message is shown.
-const SHOWN: usize = 300;
-
-/// An attempt that failed.
-#[derive(Debug)]
-pub(super) struct Fault {
-    pub(super) error: Error,
-    /// The HTTP status, where there was one.
-    pub(super) status: Option<u16>,
-    /// What the endpoint said.
-    pub(super) reason: String,
-    /// Whether the same request may succeed later.
-    pub(super) retry: bool,
-    /// The `Retry-After` header.
-    pub(super) retry_after: Option<String>,
-}
-
-/// The connection to one endpoint.
+/// The way to one endpoint.
 pub(super) struct Transport {
-    agent: Agent,
-    url: String,
-    /// The address as it may be shown: without user and password.
-    shown: String,
-    key: Option<Secret>,
+    http: Http,
+    uri: Uri,
+    headers: HeaderMap,
+    pub(super) faults: Faults,
     timeout: Duration,
+    idle_timeout: Duration,
     response_limit: u64,
 }
 
 impl Transport {
     pub(super) fn new(settings: &Settings) -> Result<Self> {
+        let proxies = settings.proxy_from_environment.then(Matcher::from_env);
+        Self::through(settings, proxies.as_ref())
+    }
+
+    /// The same with the caller's proxies.
+    pub(super) fn through(settings: &Settings, proxies: Option<&Matcher>) -> Result<Self> {
         let base = settings.base_url.trim().trim_end_matches('/');
-        let url = format!("{base}/chat/completions");
-        let parsed: Option<ureq::http::Uri> = url.parse().ok();
-        let valid = parsed.as_ref().is_some_and(|uri| {
+        let uri: Option<Uri> = format!("{base}/chat/completions").parse().ok();
+        let uri = uri.filter(|uri| {
             matches!(uri.scheme_str(), Some("http" | "https"))
                 && uri.host().is_some_and(|host| !host.is_empty())
         });
-        if !valid {
+        let Some(uri) = uri else {
             let what = format!("base_url of `{}` is no http(s) address", settings.name);
             return Err(Error::new(&codes::REMOTE_SETTINGS, what).field("base_url"));
-        }
-        let shown = parsed
-            .and_then(|uri| Some(format!("{}://{}", uri.scheme_str()?, uri.authority()?.host())))
-            .unwrap_or_default();
-        let mut config = Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_connect(Some(settings.connect_timeout))
-            // A key must not follow a redirect to somebody else.
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .max_idle_connections_per_host(settings.concurrency.max(1))
-            .user_agent(concat!("sprat/", env!("CARGO_PKG_VERSION")));
-        if !settings.proxy_from_environment {
-            config = config.proxy(None);
-        }
-        if let Some(file) = &settings.roots {
-            config = config.tls_config(TlsConfig::builder().root_certs(roots(file)?).build());
-        }
+        };
+        let shown = format!(
+            "{}://{}",
+            uri.scheme_str().unwrap_or_default(),
+            uri.host().unwrap_or_default()
+        );
         Ok(Transport {
-            agent: config.build().new_agent(),
-            url,
-            shown,
-            key: settings.api_key.clone(),
+            http: client(settings, &uri, proxies)?,
+            headers: headers(settings, &uri)?,
+            uri,
+            faults: Faults { shown, key: settings.api_key.clone() },
             timeout: settings.timeout,
+            idle_timeout: settings.idle_timeout,
             response_limit: settings.response_limit,
         })
     }
 
-    /// Sends a body and returns the response's JSON.
-    pub(super) fn post(&self, body: &Value, deadline: Option<Instant>) -> Result<Value, Fault> {
-        let mut timeout = self.timeout;
-        if let Some(deadline) = deadline {
-            timeout = timeout.min(deadline.saturating_duration_since(Instant::now()));
-        }
-        let mut request = self.agent.post(&self.url).header("accept", "application/json");
-        if let Some(key) = &self.key {
-            request = request.header("authorization", format!("Bearer {}", key.reveal()));
-        }
-        let timeout = timeout.max(Duration::from_millis(1));
-        let request = request.config().timeout_global(Some(timeout)).build();
-        let mut response = request.send_json(body).map_err(|why| self.broken(&why))?;
-        let status = response.status().as_u16();
-        let retry_after = response
-            .headers()
-            .get("retry-after")
-            .and_then(|value| value.to_str().ok())
-            .map(str::to_owned);
-        let limit = self.response_limit;
-        let bytes = match response.body_mut().with_config().limit(limit).read_to_vec() {
-            Ok(bytes) => bytes,
-            Err(ureq::Error::BodyExceedsLimit(_)) => {
-                let why = format!("it is longer than {limit} bytes");
-                return Err(self.fault(&codes::REMOTE_TOO_LARGE, "its answer is too long", &why));
-            }
-            // The status counts more than the rest of its text.
-            Err(_) if status >= 400 => Vec::new(),
-            Err(why) => return Err(self.broken(&why)),
+    /// Sends a body and waits for the head of the response. `deadline` may shorten the time.
+    pub(super) async fn post(
+        &self,
+        body: Vec<u8>,
+        deadline: Option<Instant>,
+    ) -> Result<Response<'_>, Fault> {
+        let until = Instant::now() + self.timeout;
+        let until = deadline.map_or(until, |deadline| until.min(deadline));
+        let mut request = Request::new(Full::new(Bytes::from(body)));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = self.headers.clone();
+        let sent = timeout_at(until.into(), self.http.request(request)).await;
+        let response = sent
+            .map_err(|_| self.faults.late("no answer", self.timeout))?
+            .map_err(|why| self.faults.broken("it cannot be reached", &why))?;
+        let text = |name| {
+            response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
         };
-        self.judge(status, retry_after, &bytes)
-    }
-
-    /// Tells answers from errors; some endpoints put an error under status 200.
-    fn judge(&self, status: u16, after: Option<String>, bytes: &[u8]) -> Result<Value, Fault> {
-        let parsed: Result<Value, _> = serde_json::from_slice(bytes);
-        let stated = parsed.as_ref().ok().and_then(|value| value.get("error"));
-        let stated = stated.filter(|error| !error.is_null());
-        if (200..300).contains(&status) && stated.is_none() {
-            return parsed.map_err(|why| {
-                let why = format!("{why}; it begins: {}", self.clean(bytes));
-                self.fault(&codes::REMOTE_GARBAGE, "its answer is not JSON", &why)
-            });
-        }
-        let inner = stated.and_then(|error| error.get("code")).and_then(Value::as_u64);
-        let effective = if status >= 300 {
-            status
-        } else {
-            inner.and_then(|code| u16::try_from(code).ok()).unwrap_or(status)
-        };
-        let message = stated.map(|error| match error.get("message").unwrap_or(error) {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
+        let streams = text(CONTENT_TYPE).is_some_and(|kind| {
+            kind.trim_start().to_ascii_lowercase().starts_with("text/event-stream")
         });
-        let reason = match &message {
-            Some(text) => redact(text, self.key.as_ref(), SHOWN),
-            None => self.clean(bytes),
-        };
-        let exhausted = reason.contains("insufficient_quota")
-            || stated.and_then(|e| e.get("code")).and_then(Value::as_str)
-                == Some("insufficient_quota");
-        let retry = matches!(effective, 408 | 409 | 425 | 429 | 500..=599) && !exhausted;
-        let said = if reason.is_empty() { "it gave no reason" } else { reason.as_str() };
-        let doing = match effective {
-            401 | 403 => format!("it refuses the key (status {status})"),
-            300..=399 => format!("it redirects elsewhere (status {status}), which is not followed"),
-            _ => format!("it answered with an error (status {status})"),
-        };
-        let refused = matches!(effective, 400 | 413 | 422);
-        let code = if refused { &codes::REMOTE_REFUSED } else { &codes::REMOTE_STATUS };
-        let fault = self.fault(code, &doing, said);
-        Err(Fault { status: Some(effective), reason, retry, retry_after: after, ..fault })
-    }
-
-    fn clean(&self, bytes: &[u8]) -> String {
-        // Four bytes at most per character, and room for what redaction takes out.
-        let head = &bytes[..bytes.len().min(SHOWN * 8)];
-        redact(&String::from_utf8_lossy(head), self.key.as_ref(), SHOWN)
-    }
-
-    fn fault(&self, code: &'static Code, what: &str, why: &str) -> Fault {
-        let what = format!("the hosted model at {}: {what}", self.shown);
-        let error = Error::new(code, what).why(why);
-        Fault { error, status: None, reason: String::new(), retry: false, retry_after: None }
-    }
-
-    /// The connection failed: worth another attempt unless the settings are at fault.
-    fn broken(&self, why: &ureq::Error) -> Fault {
-        let retry = !matches!(
-            why,
-            ureq::Error::BadUri(_)
-                | ureq::Error::Http(_)
-                | ureq::Error::InvalidProxyUrl
-                | ureq::Error::Tls(_)
-                | ureq::Error::Rustls(_)
-                | ureq::Error::Pem(_)
-                | ureq::Error::RequireHttpsOnly(_)
-        );
-        let why = redact(&why.to_string(), self.key.as_ref(), SHOWN);
-        Fault { retry, ..self.fault(&codes::REMOTE_UNREACHABLE, "it cannot be reached", &why) }
+        Ok(Response {
+            transport: self,
+            status: response.status().as_u16(),
+            retry_after: text(hyper::header::RETRY_AFTER),
+            streams,
+            body: response.into_body(),
+            until,
+            read: 0,
+        })
     }
 }
 
-/// Reads trusted roots from a PEM file.
-fn roots(file: &std::path::Path) -> Result<RootCerts> {
-    let pem = std::fs::read(file).map_err(|why| {
-        Error::io(&codes::REMOTE_SETTINGS, "read the trusted roots", file, &why)
-            .help("Correct SSL_CERT_FILE, or unset it to trust Mozilla's roots.")
+/// The headers of every request. The key is marked as not to be shown.
+fn headers(settings: &Settings, uri: &Uri) -> Result<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let agent = HeaderValue::from_static(concat!("sprat/", env!("CARGO_PKG_VERSION")));
+    headers.insert(USER_AGENT, agent);
+    let user = uri.authority().and_then(|authority| authority.as_str().rsplit_once('@'));
+    let value = match (&settings.api_key, user) {
+        (Some(key), _) => format!("Bearer {}", key.reveal()),
+        (None, Some((user, _))) => format!("Basic {}", STANDARD.encode(user)),
+        (None, None) => return Ok(headers),
+    };
+    let mut value = HeaderValue::try_from(value).map_err(|_| {
+        let what =
+            format!("the key of `{}` holds characters that no header may hold", settings.name);
+        Error::new(&codes::REMOTE_SETTINGS, what)
+            .field("api_key_env")
+            .help("A key is one line of visible characters: look for a line break inside it.")
     })?;
-    let mut certificates = Vec::new();
-    for item in parse_pem(&pem) {
-        match item {
-            Ok(PemItem::Certificate(certificate)) => certificates.push(certificate),
-            Ok(_) => {}
-            Err(why) => {
-                let what = "a trusted root is not valid PEM";
-                return Err(Error::new(&codes::REMOTE_SETTINGS, what)
-                    .file(file)
-                    .why(why.to_string()));
+    value.set_sensitive(true);
+    headers.insert(AUTHORIZATION, value);
+    Ok(headers)
+}
+
+/// A response whose head is there.
+pub(super) struct Response<'a> {
+    transport: &'a Transport,
+    status: u16,
+    retry_after: Option<String>,
+    streams: bool,
+    body: Incoming,
+    /// The whole answer must be there then.
+    until: Instant,
+    read: u64,
+}
+
+impl<'a> Response<'a> {
+    /// Whether it is a successful answer in server-sent events.
+    pub(super) fn is_stream(&self) -> bool {
+        self.streams && (200..300).contains(&self.status)
+    }
+
+    /// Its events.
+    pub(super) fn events(self) -> Events<'a> {
+        Events::new(self)
+    }
+
+    pub(super) fn faults(&self) -> &'a Faults {
+        &self.transport.faults
+    }
+
+    /// The next piece of its body; none at the end.
+    pub(super) async fn piece(&mut self) -> Result<Option<Bytes>, Fault> {
+        let (faults, idle) = (self.faults(), self.transport.idle_timeout);
+        loop {
+            let patience = (Instant::now() + idle).min(self.until);
+            let frame = match timeout_at(patience.into(), self.body.frame()).await {
+                Err(_) if patience < self.until => return Err(faults.late("nothing more", idle)),
+                Err(_) => return Err(faults.late("no end", self.transport.timeout)),
+                Ok(None) => return Ok(None),
+                Ok(Some(Err(why))) => return Err(faults.broken("it broke off its answer", &why)),
+                Ok(Some(Ok(frame))) => frame,
+            };
+            let Ok(bytes) = frame.into_data() else { continue };
+            self.read += bytes.len() as u64;
+            if self.read > self.transport.response_limit {
+                return Err(faults.too_long(self.transport.response_limit));
             }
+            return Ok(Some(bytes));
         }
     }
-    if certificates.is_empty() {
-        let what = "the file of trusted roots holds no certificate";
-        return Err(Error::new(&codes::REMOTE_SETTINGS, what).file(file));
+
+    /// Reads it whole, and tells answers from errors; some endpoints put an error under status
+    /// 200.
+    pub(super) async fn whole(mut self) -> Result<Value, Fault> {
+        let mut bytes = Vec::new();
+        loop {
+            match self.piece().await {
+                Ok(Some(piece)) => bytes.extend_from_slice(&piece),
+                Ok(None) => break,
+                // The status counts more than the rest of its text.
+                Err(_) if self.status >= 400 => break,
+                Err(fault) => return Err(fault),
+            }
+        }
+        let faults = self.faults();
+        let parsed: Result<Value, _> = serde_json::from_slice(&bytes);
+        let stated = parsed.as_ref().ok().and_then(|value| value.get("error"));
+        let stated = stated.filter(|error| !error.is_null());
+        if (200..300).contains(&self.status) && stated.is_none() {
+            return parsed.map_err(|why| faults.garbage(&format!("it is not JSON: {why}"), &bytes));
+        }
+        Err(faults.stated(self.status, self.retry_after, stated, &bytes))
     }
-    Ok(RootCerts::new_with_certs(&certificates))
 }
