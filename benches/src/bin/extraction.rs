@@ -249,11 +249,8 @@ fn tuned(
     let cache = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache/bench/extraction");
     let rank = if method == Method::Lora { options.rank } else { 0 };
     let (rows, epochs) = (options.rows, options.epochs);
-    let run = format!(
-        "{}-{}-{rows}-{epochs}-{way}-{rank}-{rate}-{seed}",
-        digest.short(),
-        task.name
-    );
+    let run =
+        format!("{}-{}-{rows}-{epochs}-{way}-{rank}-{rate}-{seed}", digest.short(), task.name);
     let folder = cache.join(run);
     let outcome = tune_decoder(&DecoderJob {
         base: &options.base,

@@ -113,35 +113,55 @@ impl Project {
     /// # Errors
     /// Those of the remote client: a missing key or address.
     pub(crate) fn hosted(&self, candidate: &Candidate, labels: Vec<String>) -> Result<Remote> {
-        Remote::open(Settings { labels, ..hosted(candidate)? })
+        Remote::open(Settings { labels, ..self.endpoint(candidate)? })
+    }
+
+    /// How a hosted candidate is asked: its address, key and prices.
+    ///
+    /// # Errors
+    /// `SPRAT-FLOW-REFERENCE` without an address, `SPRAT-REMOTE-KEY`.
+    pub(crate) fn endpoint(&self, candidate: &Candidate) -> Result<Settings> {
+        debug_assert!(is_hosted(candidate));
+        let Some(base_url) = &candidate.base_url else {
+            let what = format!("the hosted candidate `{}` has no address", candidate.model);
+            return Err(Error::new(&codes::REFERENCE, what)
+                .field("candidates.base_url")
+                .help("Set base_url to the endpoint's address, up to and with /v1."));
+        };
+        let file = candidate.api_key_file.as_ref().map(|path| self.settings.resolve(path));
+        let env = candidate.api_key_env.as_deref();
+        let mut settings = endpoint(&candidate.model, base_url, env, file.as_deref())?;
+        settings.prices = Some(Prices {
+            usd_per_million_input_tokens: candidate.usd_per_million_input_tokens,
+            usd_per_million_output_tokens: candidate.usd_per_million_output_tokens,
+        });
+        Ok(settings)
     }
 }
 
-/// How a hosted candidate is asked: its address, key and prices.
+/// How an `openai:…` model is asked, with its key from the environment or a file, and trusted
+/// roots from the environment.
 ///
 /// # Errors
-/// `SPRAT-FLOW-REFERENCE` without an address, `SPRAT-REMOTE-KEY`.
-pub(crate) fn hosted(candidate: &Candidate) -> Result<Settings> {
-    debug_assert!(is_hosted(candidate));
-    let Some(base_url) = &candidate.base_url else {
-        let what = format!("the hosted candidate `{}` has no address", candidate.model);
-        return Err(Error::new(&codes::REFERENCE, what)
-            .field("candidates.base_url")
-            .help("Set base_url to the endpoint's address, up to and with /v1."));
-    };
-    let mut settings = endpoint(&candidate.model, base_url, candidate.api_key_env.as_deref())?;
-    settings.prices = Some(Prices {
-        usd_per_million_input_tokens: candidate.usd_per_million_input_tokens,
-        usd_per_million_output_tokens: candidate.usd_per_million_output_tokens,
-    });
-    Ok(settings)
-}
-
-/// How an `openai:…` model is asked, with its key and trusted roots from the environment.
-///
-/// # Errors
-/// `SPRAT-REMOTE-KEY` where the key's variable is not set.
-pub(crate) fn endpoint(model: &str, base_url: &str, key: Option<&str>) -> Result<Settings> {
+/// `SPRAT-REMOTE-KEY` where the key's variable is not set, its file cannot be read, or both are
+/// named.
+pub(crate) fn endpoint(
+    model: &str,
+    base_url: &str,
+    env: Option<&str>,
+    file: Option<&Path>,
+) -> Result<Settings> {
     let served = model.trim_start_matches("openai:");
-    Settings::new(model, base_url, served).with_environment(key, |name| std::env::var(name).ok())
+    let settings = Settings::new(model, base_url, served)
+        .with_environment(env, |name| std::env::var(name).ok())?;
+    match file {
+        None => Ok(settings),
+        Some(_) if env.is_some() => {
+            let what = format!("`{model}` has both `api_key_env` and `api_key_file`");
+            Err(Error::new(&sprat_infer::codes::REMOTE_KEY, what)
+                .field("api_key_file")
+                .help("Keep one of the two."))
+        }
+        Some(file) => settings.with_key_file(file),
+    }
 }

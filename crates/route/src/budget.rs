@@ -1,9 +1,11 @@
 //! What large models may cost: money and tokens per hour and per day.
 
 use crate::codes;
+use crate::ledger::{Ledger, Row};
 use sprat_infer::Answer;
 use sprat_task::{Error, Result, Timestamp};
-use std::sync::{Mutex, PoisonError};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 const HOUR: u64 = 3_600_000;
 const DAY: u64 = 24 * HOUR;
@@ -37,18 +39,62 @@ pub struct Spent {
 
 /// A budget. What an answer costs is known when it is there, so requests that are on their way
 /// when the bound is reached still go over it: at most as many as the upstreams take at once.
-/// It lives in memory: a restart begins anew.
+/// It lives in memory; with [`Budget::kept`] also in a file, and outlives a restart.
 #[derive(Debug)]
 pub struct Budget {
     limits: Limits,
-    windows: Mutex<[Window; 2]>,
+    books: Arc<Mutex<Books>>,
+    ledger: Option<Ledger>,
+}
+
+/// What was spent, and how much of it the file holds.
+#[derive(Debug)]
+pub(crate) struct Books {
+    windows: [Window; 2],
+    filed: [Window; 2],
+}
+
+impl Books {
+    fn new() -> Self {
+        let windows = [Window::new(HOUR), Window::new(DAY)];
+        Books { windows, filed: windows }
+    }
+
+    /// Adds to what the file says what is not in it yet; gives what it is to say. The expenses of
+    /// other processes become part of the windows.
+    pub(crate) fn merge(&mut self, file: &[Row]) -> Vec<Row> {
+        for (window, filed) in self.windows.iter_mut().zip(&mut self.filed) {
+            let mut own = window.spent;
+            if filed.number == window.number {
+                own.usd -= filed.spent.usd;
+                own.tokens = own.tokens.saturating_sub(filed.spent.tokens);
+            }
+            let row = file.iter().find(|row| row.window_ms == window.length);
+            let others = row.filter(|row| row.number == window.number).map(Row::spent);
+            let others = others.unwrap_or_default();
+            *filed = Window { spent: others, ..*window };
+            window.spent.usd = others.usd + own.usd.max(0.0);
+            window.spent.tokens = others.tokens.saturating_add(own.tokens);
+        }
+        self.windows.iter().map(Row::from).collect()
+    }
+
+    /// The file says this now.
+    pub(crate) fn settle(&mut self, rows: &[Row]) {
+        for filed in &mut self.filed {
+            let row = rows.iter().find(|row| row.window_ms == filed.length);
+            if let Some(row) = row.filter(|row| row.number == filed.number) {
+                filed.spent = row.spent();
+            }
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Window {
-    length: u64,
-    number: u64,
-    spent: Spent,
+pub(crate) struct Window {
+    pub(crate) length: u64,
+    pub(crate) number: u64,
+    pub(crate) spent: Spent,
 }
 
 impl Window {
@@ -69,7 +115,45 @@ impl Window {
 impl Budget {
     /// A budget of which nothing is spent.
     pub fn new(limits: Limits) -> Self {
-        Budget { limits, windows: Mutex::new([Window::new(HOUR), Window::new(DAY)]) }
+        Budget { limits, books: Arc::new(Mutex::new(Books::new())), ledger: None }
+    }
+
+    /// A budget whose expenses are kept in a file, and go on from what it says. The file is written
+    /// [`crate::LEDGER_EVERY`] after an expense and at the end, off the path of requests: a process
+    /// that is killed loses no more than the expenses of that time. Processes that keep the same
+    /// file share the budget; each learns of the others' expenses when it writes its own.
+    ///
+    /// # Errors
+    /// [`codes::LEDGER`] when the file cannot be read or is no such file.
+    pub fn kept(limits: Limits, path: &Path, now: Timestamp) -> Result<Self> {
+        let mut budget = Budget::new(limits);
+        {
+            let rows = Ledger::read(path)?;
+            let mut books = budget.lock();
+            for window in &mut books.windows {
+                window.at(now);
+                // A file from the future was written by a clock that was wrong: what was spent
+                // counts, but not for as long as that clock said.
+                let row = rows.iter().find(|row| row.window_ms == window.length);
+                if let Some(row) = row.filter(|row| row.number >= window.number) {
+                    window.spent = row.spent();
+                }
+            }
+            let filed = books.windows.map(|window| {
+                let same =
+                    |row: &&Row| (row.window_ms, row.number) == (window.length, window.number);
+                let spent = rows.iter().find(same).map(Row::spent).unwrap_or_default();
+                Window { spent, ..window }
+            });
+            books.filed = filed;
+        }
+        budget.ledger = Some(Ledger::start(path, Arc::clone(&budget.books))?);
+        Ok(budget)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Books> {
+        // What a panic left half-done is one window's sum, at worst.
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Its bounds.
@@ -103,20 +187,24 @@ impl Budget {
 
     /// Takes down what an answer cost.
     pub fn spend(&self, now: Timestamp, answer: &Answer) {
-        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
-        for window in windows.iter_mut() {
+        let mut books = self.lock();
+        for window in &mut books.windows {
             window.at(now);
             window.spent.usd += answer.usd.unwrap_or(0.0).max(0.0);
             let tokens = answer.prompt_tokens.saturating_add(answer.completion_tokens);
             window.spent.tokens = window.spent.tokens.saturating_add(tokens as u64);
         }
+        drop(books);
+        if let Some(ledger) = &self.ledger {
+            ledger.changed();
+        }
     }
 
     /// What was spent in this hour and this day.
     pub fn spent(&self, now: Timestamp) -> [Spent; 2] {
-        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
-        windows.iter_mut().for_each(|window| window.at(now));
-        windows.map(|window| window.spent)
+        let mut books = self.lock();
+        books.windows.iter_mut().for_each(|window| window.at(now));
+        books.windows.map(|window| window.spent)
     }
 }
 
@@ -154,5 +242,62 @@ mod tests {
         budget.spend(now, &cost(2.0, 0));
         assert!(budget.check(Timestamp(3 * DAY)).is_err());
         assert!(budget.check(Timestamp(0)).is_err());
+    }
+
+    #[test]
+    fn what_was_spent_outlives_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("spent.json");
+        let limits = Limits { hour: Limit { usd: Some(1.0), tokens: None }, day: Limit::default() };
+        let now = Timestamp(50 * DAY);
+        let budget = Budget::kept(limits, &path, now).unwrap();
+        budget.spend(now, &cost(0.75, 10));
+        budget.spend(now, &cost(0.75, 10));
+        drop(budget);
+        let budget = Budget::kept(limits, &path, now).unwrap();
+        assert_eq!(budget.check(now).unwrap_err().code(), &codes::BUDGET);
+        assert_eq!(budget.spent(now), [Spent { usd: 1.5, tokens: 20 }; 2]);
+        // The next hour is a new one, the day is the same.
+        let next = Timestamp(now.0 + HOUR);
+        drop(budget);
+        let budget = Budget::kept(limits, &path, next).unwrap();
+        assert_eq!(budget.spent(next), [Spent::default(), Spent { usd: 1.5, tokens: 20 }]);
+        budget.check(next).unwrap();
+        drop(budget);
+        // A clock that was years ahead must not close the budget for years.
+        Budget::kept(limits, &path, Timestamp(20_000 * DAY))
+            .unwrap()
+            .spend(Timestamp(20_000 * DAY), &cost(2.0, 0));
+        let budget = Budget::kept(limits, &path, next).unwrap();
+        assert!(budget.check(next).is_err(), "it was spent");
+        budget.check(Timestamp(next.0 + HOUR)).unwrap();
+    }
+
+    #[test]
+    fn two_processes_with_one_file_share_the_budget() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("spent.json");
+        let now = Timestamp(50 * DAY);
+        let open = || Budget::kept(Limits::default(), &path, now).unwrap();
+        let (one, two) = (open(), open());
+        one.spend(now, &cost(1.0, 10));
+        one.spend(now, &cost(1.0, 10));
+        drop(one);
+        two.spend(now, &cost(1.0, 1));
+        drop(two);
+        assert_eq!(open().spent(now), [Spent { usd: 3.0, tokens: 21 }; 2]);
+        assert_eq!(open().spent(now), [Spent { usd: 3.0, tokens: 21 }; 2], "reading adds nothing");
+    }
+
+    #[test]
+    fn a_damaged_file_is_named_and_not_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("spent.json");
+        for text in ["", "{", "{\"schema\":\"sprat.spent/9\",\"windows\":[]}", "[]"] {
+            std::fs::write(&path, text).unwrap();
+            let error = Budget::kept(Limits::default(), &path, Timestamp(1)).unwrap_err();
+            assert_eq!(error.code(), &codes::LEDGER, "{text}");
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        }
     }
 }

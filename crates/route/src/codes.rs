@@ -11,6 +11,23 @@ pub static BUDGET: Code = Code {
              answer then: `when_large_fails = \"small\"`.",
 };
 
+/// A large model broke off.
+pub static BROKEN_OFF: Code = Code {
+    id: "SPRAT-ROUTE-BROKEN-OFF",
+    kind: Kind::Failed,
+    summary: "A large model broke off an answer of which pieces had been passed on already.",
+    remedy: "Send the request again; without `stream` another large model takes over by itself.",
+};
+
+/// The file of a budget's expenses can't be used.
+pub static LEDGER: Code = Code {
+    id: "SPRAT-ROUTE-LEDGER",
+    kind: Kind::Failed,
+    summary: "The file with what large models have cost so far can't be read, or is no such file.",
+    remedy: "Repair the file or its rights. Removing it begins the hour and the day anew, as if \
+             nothing had been spent.",
+};
+
 /// No large model could be asked.
 pub static UPSTREAMS: Code = Code {
     id: "SPRAT-ROUTE-UPSTREAMS",
@@ -56,4 +73,5 @@ pub static DOCUMENT: Code = Code {
 };
 
 /// Every code of this crate, for the generated reference.
-pub static ALL: &[&Code] = &[&BUDGET, &UPSTREAMS, &SETTINGS, &GRADED, &OPTIONS, &DOCUMENT];
+pub static ALL: &[&Code] =
+    &[&BUDGET, &BROKEN_OFF, &LEDGER, &UPSTREAMS, &SETTINGS, &GRADED, &OPTIONS, &DOCUMENT];

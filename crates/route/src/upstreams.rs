@@ -1,29 +1,55 @@
-//! The large models, in the order in which they are asked.
+//! The large models: in which order they are asked, until one answers.
 
 use crate::budget::Budget;
+use crate::turns::Turns;
 use crate::{Breaker, codes};
-use sprat_infer::{Answer, Generator, Request, codes as infer};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use sprat_infer::{Answer, Delta, Event, Generator, Pending, Reply, Request, codes as infer};
 use sprat_task::{Clock, Error, Result};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-/// A large model with its breaker.
+/// A large model with its breaker and its place among the others.
 pub struct Upstream {
     /// What asks it; it brings its own time limits and bounded retries.
     pub model: Arc<dyn Generator>,
     /// Leaves it alone while it fails.
     pub breaker: Breaker,
+    /// Those of a lower order are asked first.
+    pub order: usize,
+    /// Of the requests to those of one order it is asked first with this share of all weights; at
+    /// least 1.
+    pub weight: u32,
+}
+
+impl Upstream {
+    /// A large model that shares the lowest order with all others, evenly.
+    pub fn new(model: Arc<dyn Generator>, breaker: Breaker) -> Self {
+        Upstream { model, breaker, order: 0, weight: 1 }
+    }
 }
 
 /// Large models: the first that works answers, within one budget.
 pub struct Upstreams {
     all: Vec<Upstream>,
+    turns: Turns,
     budget: Budget,
+    hedge_after: Option<Duration>,
     clock: Arc<dyn Clock>,
 }
 
+/// How far a request came with one large model.
+enum Came {
+    /// Its whole answer is there.
+    Whole(Box<Answer>),
+    /// Its first piece is there.
+    Begun(Delta, Pending),
+    /// There will be none.
+    Failed(Error),
+}
+
 impl Upstreams {
-    /// Large models in the order of preference.
+    /// Large models, asked by their order and weights, those of one order in turns.
     ///
     /// # Errors
     /// [`codes::SETTINGS`] when there is none.
@@ -32,10 +58,20 @@ impl Upstreams {
             let what = "a route needs a large model";
             return Err(Error::new(&codes::SETTINGS, what).field("route.large"));
         }
-        Ok(Upstreams { all, budget, clock })
+        let turns = Turns::new(all.iter().map(|one| (one.order, one.weight)));
+        Ok(Upstreams { all, turns, budget, hedge_after: None, clock })
     }
 
-    /// The names of the large models, in the order in which they are asked.
+    /// The same with hedging: after so long without an answer, the next large model is asked as
+    /// well, and the first answer counts (Dean and Barroso, "The Tail at Scale", 2013). The other
+    /// request is broken off; what its endpoint charges for it is not known, and not in the budget.
+    #[must_use]
+    pub fn hedged(mut self, after: Option<Duration>) -> Self {
+        self.hedge_after = after;
+        self
+    }
+
+    /// The names of the large models, in the order in which they are given.
     pub fn names(&self) -> Vec<String> {
         self.all.iter().map(|upstream| upstream.model.name().to_owned()).collect()
     }
@@ -45,50 +81,170 @@ impl Upstreams {
         &self.budget
     }
 
-    /// The answer of the first large model that gives one that satisfies the request, and that model's name.
+    /// The answer of the first large model that gives one that satisfies the request, and that
+    /// model's name.
     ///
     /// # Errors
     /// [`codes::BUDGET`]; [`codes::UPSTREAMS`] with the reason of each; the model's own where the
     /// request is at fault.
     pub async fn ask(&self, request: &Request) -> Result<(Answer, &str)> {
+        self.first(request, None).await
+    }
+
+    /// The same, with the pieces of the answer passed on as they come where the request asks for
+    /// them. Once one was passed on, no other model takes over.
+    ///
+    /// # Errors
+    /// Those of [`Upstreams::ask`]; [`codes::BROKEN_OFF`] after the first piece.
+    pub async fn relay(&self, request: &Request, reply: &Reply) -> Result<(Answer, &str)> {
+        self.first(request, Some(reply).filter(|_| request.stream)).await
+    }
+
+    async fn first(&self, request: &Request, reply: Option<&Reply>) -> Result<(Answer, &str)> {
         self.budget.check(self.clock.now())?;
         let mut reasons = Vec::new();
-        for Upstream { model, breaker } in &self.all {
-            let name = model.name();
-            if request.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                reasons.push(format!("{name}: no time is left"));
-                break;
+        let mut turns = self.turns.next(|at| !self.all[at].breaker.is_open(Instant::now()));
+        let mut next = |reasons: &mut Vec<String>| self.begin(&mut turns, request, reasons);
+        let mut asked = FuturesUnordered::new();
+        let mut hedge = self.hedge_after;
+        loop {
+            if asked.is_empty() {
+                let Some(at) = next(&mut reasons) else { break };
+                asked.push(self.come(at, request, reply.is_some()));
             }
-            if !breaker.lets_through(Instant::now()) {
-                reasons.push(format!("{name}: left alone after failures"));
-                continue;
-            }
-            let result = match model.submit(request.clone()) {
-                Ok(pending) => pending.answer().await,
-                Err(error) => Err(error),
+            let (at, came) = tokio::select! {
+                Some(first) = asked.next() => first,
+                () = wait(hedge), if hedge.is_some() => {
+                    hedge = None;
+                    if let Some(at) = next(&mut reasons) {
+                        asked.push(self.come(at, request, reply.is_some()));
+                    }
+                    continue;
+                }
+                else => continue,
             };
-            match result {
-                Ok(answer) => {
+            let Upstream { model, breaker, .. } = &self.all[at];
+            let name = model.name();
+            let came = match came {
+                Came::Begun(first, pending) => {
+                    // The others are broken off: this one's answer is under way.
+                    drop(asked);
+                    let answer = self.rest(at, first, pending, reply).await?;
+                    return Ok((answer, name));
+                }
+                came => came,
+            };
+            match came {
+                Came::Whole(answer) => {
                     breaker.ended(true, Instant::now());
                     self.budget.spend(self.clock.now(), &answer);
-                    // It works and wants its money, but what it says is of no use.
+                    // It works and wants its money, but what it says may be of no use.
                     match &answer.invalid {
-                        None => return Ok((answer, name)),
+                        None => return Ok((*answer, name)),
                         Some(why) => reasons.push(format!("{name}: {why}")),
                     }
                 }
-                Err(error) => {
+                Came::Failed(error) => {
                     breaker.ended(!is_outage(&error), Instant::now());
                     reasons.push(match error.reason() {
                         Some(why) => format!("{name}: {} ({why})", error.what()),
                         None => format!("{name}: {}", error.what()),
                     });
                 }
+                Came::Begun(..) => {}
             }
         }
         let what = "no large model answered";
         Err(Error::new(&codes::UPSTREAMS, what).why(reasons.join("; ")))
     }
+
+    /// The next large model that may be asked.
+    fn begin(
+        &self,
+        turns: &mut impl Iterator<Item = usize>,
+        request: &Request,
+        reasons: &mut Vec<String>,
+    ) -> Option<usize> {
+        for at in turns {
+            let Upstream { model, breaker, .. } = &self.all[at];
+            let name = model.name();
+            if request.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                reasons.push(format!("{name}: no time is left"));
+                return None;
+            }
+            if breaker.lets_through(Instant::now()) {
+                return Some(at);
+            }
+            reasons.push(format!("{name}: left alone after failures"));
+        }
+        None
+    }
+
+    /// Asks one until its answer is there, or, where pieces are wanted, its first piece.
+    async fn come(&self, at: usize, request: &Request, pieces: bool) -> (usize, Came) {
+        let mut pending = match self.all[at].model.submit(request.clone()) {
+            Ok(pending) => pending,
+            Err(error) => return (at, Came::Failed(error)),
+        };
+        loop {
+            let came = match pending.next().await {
+                Some(Event::Delta(delta)) if pieces => Came::Begun(delta, pending),
+                Some(Event::Delta(_)) => continue,
+                Some(Event::Done(answer)) => Came::Whole(answer),
+                Some(Event::Failed(error)) => Came::Failed(error),
+                None => Came::Failed(vanished()),
+            };
+            return (at, came);
+        }
+    }
+
+    /// Passes the pieces of an answer on, from the first to the last.
+    async fn rest(
+        &self,
+        at: usize,
+        first: Delta,
+        mut pending: Pending,
+        reply: Option<&Reply>,
+    ) -> Result<Answer> {
+        let breaker = &self.all[at].breaker;
+        let mut event = Some(Event::Delta(first));
+        loop {
+            let error = match event {
+                Some(Event::Delta(delta)) => {
+                    if let Some(reply) = reply {
+                        let _ = reply.send(Event::Delta(delta));
+                    }
+                    event = pending.next().await;
+                    continue;
+                }
+                Some(Event::Done(answer)) => {
+                    breaker.ended(true, Instant::now());
+                    self.budget.spend(self.clock.now(), &answer);
+                    return Ok(*answer);
+                }
+                Some(Event::Failed(error)) => error,
+                None => vanished(),
+            };
+            breaker.ended(!is_outage(&error), Instant::now());
+            let what = format!("{} broke off its answer", self.all[at].model.name());
+            let why = match error.reason() {
+                Some(why) => format!("{} ({why})", error.what()),
+                None => error.what().to_owned(),
+            };
+            return Err(Error::new(&codes::BROKEN_OFF, what).why(why));
+        }
+    }
+}
+
+async fn wait(time: Option<Duration>) {
+    match time {
+        Some(time) => tokio::time::sleep(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn vanished() -> Error {
+    Error::new(&infer::PANIC, "the large model ended without an answer")
 }
 
 /// Whether an error says something about the endpoint rather than about this request: a client
@@ -98,3 +254,6 @@ fn is_outage(error: &Error) -> bool {
     [&infer::REMOTE_UNREACHABLE, &infer::REMOTE_STATUS, &infer::REMOTE_GARBAGE, &infer::TIMEOUT]
         .contains(&code)
 }
+
+#[cfg(test)]
+mod tests;

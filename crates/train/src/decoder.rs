@@ -146,7 +146,8 @@ fn only_for_classifiers(recipe: &Recipe) -> Result<()> {
         (smoothed, "tune.label_smoothing"),
     ] {
         if set {
-            let what = "a decoder is trained on its answers' tokens: it has neither classes nor a head";
+            let what =
+                "a decoder is trained on its answers' tokens: it has neither classes nor a head";
             return Err(Error::new(&RECIPE, what).field(field).help("Take the setting away."));
         }
     }

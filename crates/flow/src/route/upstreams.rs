@@ -1,7 +1,6 @@
 //! The large models behind a served one, as `[route]` names them.
 
 use crate::Project;
-use crate::generator::hosted;
 use crate::project::is_hosted;
 use sprat_infer::Constraint;
 use sprat_infer::remote::{Remote, Settings};
@@ -28,18 +27,30 @@ impl Project {
             return Err(error.field("needs.privacy"));
         }
         let mut all = Vec::with_capacity(route.large.len());
-        for name in &route.large {
-            let settings = self.large_settings(self.large_candidate(name)?)?;
+        for (place, name) in route.large.iter().enumerate() {
+            let candidate = self.large_candidate(name)?;
+            let mut settings = self.large_settings(candidate)?;
+            settings.name.clone_from(name);
             let breaker = Breaker::new(
                 u32::try_from(route.breaker_failures).unwrap_or(u32::MAX),
                 route.breaker_pause.0,
             );
-            all.push(Upstream { model: Arc::new(Remote::open(settings)?), breaker });
+            all.push(Upstream {
+                order: candidate.order.unwrap_or(place),
+                weight: u32::try_from(candidate.weight).unwrap_or(u32::MAX),
+                ..Upstream::new(Arc::new(Remote::open(settings)?), breaker)
+            });
         }
         let hour = Limit { usd: route.usd_per_hour, tokens: route.tokens_per_hour };
         let day = Limit { usd: route.usd_per_day, tokens: route.tokens_per_day };
-        let budget = Budget::new(Limits { hour, day });
-        Ok(Some(Arc::new(Upstreams::new(all, budget, clock)?)))
+        let limits = Limits { hour, day };
+        // Without a limit there is nothing to remember.
+        let budget = match limits == Limits::default() {
+            true => Budget::new(limits),
+            false => Budget::kept(limits, &self.state.join("route-spent.json"), clock.now())?,
+        };
+        let hedge = route.hedge_after.as_ref().map(|after| after.0);
+        Ok(Some(Arc::new(Upstreams::new(all, budget, clock)?.hedged(hedge))))
     }
 
     /// The hosted candidate that `route.large` names.
@@ -47,8 +58,10 @@ impl Project {
     /// # Errors
     /// `SPRAT-ROUTE-SETTINGS` where it is none.
     pub(crate) fn large_candidate(&self, name: &str) -> Result<&Candidate> {
-        let candidates = &self.settings.candidates;
-        let candidate = candidates.iter().find(|one| one.model == *name && is_hosted(one));
+        let hosted = || self.settings.candidates.iter().filter(|one| is_hosted(one));
+        // Several endpoints may have the same model: they are told apart by their names.
+        let named = hosted().find(|one| one.name.as_deref() == Some(name));
+        let candidate = named.or_else(|| hosted().find(|one| one.model == *name));
         candidate.ok_or_else(|| {
             let what = format!("`{name}` is no hosted candidate");
             Error::new(&sprat_route::codes::SETTINGS, what).field("route.large")
@@ -61,9 +74,10 @@ impl Project {
     /// Those of the remote client: a missing key or address.
     pub(crate) fn large_settings(&self, candidate: &Candidate) -> Result<Settings> {
         let route = &self.settings.route;
-        let mut settings = hosted(candidate)?;
+        let mut settings = self.endpoint(candidate)?;
         settings.instruction.clone_from(&self.settings.task.instruction);
         settings.timeout = route.timeout.0;
+        settings.idle_timeout = route.idle_timeout.0;
         settings.retries = u32::try_from(route.retries).unwrap_or(u32::MAX);
         settings.concurrency = route.concurrency;
         Ok(settings)

@@ -156,7 +156,7 @@ impl Project {
             "rows": rows,
         });
         let step = self.steps().run("judge-writer", &inputs, |_| {
-            let remote = hosted(judge, model)?;
+            let remote = self.judging(judge, model)?;
             let brief = Brief { criterion: &judge.criterion, instruction };
             let panel = Panel {
                 model: &remote,
@@ -173,15 +173,16 @@ impl Project {
         })?;
         Ok(step.value)
     }
-}
 
-/// The judge of the settings.
-///
-/// # Errors
-/// Those of the remote client: a missing key or a wrong address.
-fn hosted(judge: &Judge, model: &str) -> Result<Remote> {
-    let base_url = judge.base_url.as_deref().unwrap_or_default();
-    Remote::open(endpoint(model, base_url, judge.api_key_env.as_deref())?)
+    /// The judge of the settings.
+    ///
+    /// # Errors
+    /// Those of the remote client: a missing key or a wrong address.
+    fn judging(&self, judge: &Judge, model: &str) -> Result<Remote> {
+        let base_url = judge.base_url.as_deref().unwrap_or_default();
+        let file = judge.api_key_file.as_ref().map(|path| self.settings.resolve(path));
+        Remote::open(endpoint(model, base_url, judge.api_key_env.as_deref(), file.as_deref())?)
+    }
 }
 
 /// What a judge's tokens cost in US dollars, where prices are known and tokens counted.

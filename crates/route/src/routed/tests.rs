@@ -53,7 +53,7 @@ fn upstream(name: &str, mock: &Mock) -> Upstream {
         ..Settings::new(name, mock.base_url(), "large")
     };
     let breaker = Breaker::new(2, Duration::from_secs(600));
-    Upstream { model: Arc::new(Remote::open(settings).unwrap()), breaker }
+    Upstream::new(Arc::new(Remote::open(settings).unwrap()), breaker)
 }
 
 fn policy(when_large_fails: WhenLargeFails) -> Policy {
@@ -118,7 +118,7 @@ fn a_private_request_never_leaves_whatever_it_says() {
 fn the_next_upstream_helps_and_a_dead_one_is_left_alone() {
     let dead = Mock::play([Act::HangUp]).unwrap();
     let well = Mock::play([Act::Say("loan".into())]).unwrap();
-    let both = vec![upstream("first", &dead), upstream("second", &well)];
+    let both = vec![upstream("first", &dead), Upstream { order: 1, ..upstream("second", &well) }];
     let route = routed(both, Limits::default(), policy(WhenLargeFails::Error));
     for _ in 0..5 {
         assert_eq!(ask(&route, "card 0.1").unwrap().1.model, "second");

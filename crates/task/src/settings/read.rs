@@ -161,7 +161,13 @@ impl Settings {
             ("watch.webhook_retries", self.watch.webhook_retries, 0, 20),
             ("watch.label_budget", self.watch.label_budget, 1, 100_000),
         ];
-        for (field, value, least, most) in counts {
+        let candidates = self.candidates.iter().flat_map(|one| {
+            [
+                ("candidates.order", one.order.unwrap_or(0), 0, 1_000_000),
+                ("candidates.weight", one.weight, 1, 1_000_000),
+            ]
+        });
+        for (field, value, least, most) in counts.into_iter().chain(candidates) {
             if !(least..=most).contains(&value) {
                 return out(field, format!("{value} is out of range: {least} to {most}"));
             }

@@ -189,12 +189,20 @@ section! {
         base_url: Option<String> = None,
         /// For `openai:` the environment variable that holds the key.
         api_key_env: Option<String> = None,
+        /// For `openai:` a file that holds the key and nothing else, instead of `api_key_env`.
+        api_key_file: Option<PathBuf> = None,
         /// What a million input tokens cost, in US dollars.
         usd_per_million_input_tokens: f64 = 0.0,
         /// What a million output tokens cost, in US dollars.
         usd_per_million_output_tokens: f64 = 0.0,
         /// How many test examples a hosted candidate is asked at most.
         max_examples: usize = 500,
+        /// As a large model of `[route]`: candidates of a lower order are asked first. Without it the
+        /// place in `route.large` decides.
+        order: Option<usize> = None,
+        /// As a large model of `[route]`: of the requests to candidates of one order, it is asked
+        /// first with this share of all their weights.
+        weight: usize = 1,
     }
 }
 
@@ -209,6 +217,8 @@ section! {
         base_url: Option<String> = None,
         /// The environment variable that holds the key.
         api_key_env: Option<String> = None,
+        /// A file that holds the key and nothing else, instead of `api_key_env`.
+        api_key_file: Option<PathBuf> = None,
         /// What a million input tokens cost, in US dollars.
         usd_per_million_input_tokens: f64 = 0.0,
         /// What a million output tokens cost, in US dollars.
@@ -227,8 +237,9 @@ section! {
 section! {
     /// Which requests to the served model a large one answers.
     Route ["route"] {
-        /// The hosted candidates (`openai:…`) that answer when the small model is not sure enough;
-        /// they are asked in this order until one answers. Without any there is no route.
+        /// The hosted candidates (`openai:…`, or their names) that answer when the small model is
+        /// not sure enough; they are asked in this order, or by their own `order` and `weight`,
+        /// until one answers. Without any there is no route.
         large: Vec<String> = Vec::new(),
         /// `after`: the small model answers, and its confidence decides whether a large one is asked;
         /// `before`: a head on an embedding of the request decides, and the small model is asked only
@@ -276,10 +287,15 @@ section! {
         tokens_per_day: Option<u64> = None,
         /// The longest time for one attempt at a large model.
         timeout: Span = Span::seconds(20),
+        /// The longest silence within an answer that has begun.
+        idle_timeout: Span = Span::seconds(10),
         /// Attempts at one large model after the first.
         retries: usize = 1,
+        /// After this time without an answer the next large model is asked as well, and the first
+        /// answer counts. Without it one is asked at a time.
+        hedge_after: Option<Span> = None,
         /// How many requests a large model is sent at once.
-        concurrency: usize = 16,
+        concurrency: usize = 64,
         /// After so many failures in a row a large model is left alone.
         breaker_failures: usize = 5,
         /// For how long it is left alone before a single request tries it again.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// A span of time, written as `90s`, `10m`, `2h` or `7d`.
+/// A span of time, written as `50ms`, `90s`, `10m`, `2h` or `7d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
 
@@ -20,17 +20,19 @@ impl FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is not a span of time: write 90s, 10m, 2h or 7d");
+        let wrong = || format!("`{text}` is not a span of time: write 50ms, 90s, 10m, 2h or 7d");
         let at = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
         let count: u64 = text[..at].parse().map_err(|_| wrong())?;
         let unit = match &text[at..] {
-            "s" => 1,
-            "m" => 60,
-            "h" => 3600,
-            "d" => 86_400,
+            "ms" => 1,
+            "s" => 1000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
             _ => return Err(wrong()),
         };
-        count.checked_mul(unit).map(Span::seconds).ok_or_else(wrong)
+        let span = count.checked_mul(unit).map(Duration::from_millis);
+        span.map(Span).ok_or_else(wrong)
     }
 }
 
@@ -38,6 +40,7 @@ impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.0.as_secs();
         match seconds {
+            _ if self.0.subsec_millis() > 0 => write!(f, "{}ms", self.0.as_millis()),
             0 => f.write_str("0s"),
             s if s % 86_400 == 0 => write!(f, "{}d", s / 86_400),
             s if s % 3600 == 0 => write!(f, "{}h", s / 3600),
@@ -65,7 +68,7 @@ mod tests {
 
     #[test]
     fn a_span_reads_back_what_it_prints() {
-        for text in ["0s", "90s", "10m", "2h", "7d"] {
+        for text in ["0s", "50ms", "1500ms", "90s", "10m", "2h", "7d"] {
             assert_eq!(text.parse::<Span>().unwrap().to_string(), text);
         }
         for text in ["", "10", "m", "-1s", "1.5h", "99999999999999999999s", "9999999999999999999d"]
