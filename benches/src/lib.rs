@@ -7,6 +7,7 @@
 
 pub mod comparison;
 pub mod extraction_tasks;
+pub mod load;
 pub mod machine;
 pub mod peak;
 pub mod random_models;
