@@ -19,6 +19,7 @@ const CLIENT: &str = "client-key-0123456789abcdef";
 const ADMIN: &str = "admin-key-0123456789abcdefg";
 const TAB: char = '\u{e004}';
 const LEFT: char = '\u{e012}';
+const RIGHT: char = '\u{e014}';
 const DOWN: char = '\u{e015}';
 
 /// A project with two versions of a tiny classifier, the first of them promoted, and its reports.
@@ -145,6 +146,7 @@ fn every_section_works_in_a_browser() {
     assert_eq!(browser.run("return document.querySelectorAll('main img').length"), 0);
     assert_eq!(browser.run("return document.title"), "Playground · Sprat");
 
+    queue(&browser, &server, &key);
     looks(&browser);
     let complaints = browser.complaints();
     // The browser notes what the server refuses; anything else is a mistake of the page's.
@@ -190,6 +192,31 @@ fn releases(browser: &Browser, folder: &Path) {
     browser.until("return document.querySelector('dialog').innerText.includes('CONFLICT')");
     browser.click("dialog .quiet");
     assert_eq!(moves(folder).pop().unwrap()["kind"], "promote");
+}
+
+/// Labels three requests by keyboard: right, wrong, skipped.
+fn queue(browser: &Browser, server: &Server, key: &str) {
+    for at in 0..60 {
+        let body = serde_json::json!({ "input": format!("<b>{at}</b> helmets in the shop") });
+        assert_eq!(server.post_with("/v1/classify", key, &body.to_string()).0, 200);
+    }
+    browser.click("nav a[href='#queue']");
+    let text = "return document.querySelector('#card blockquote')?.textContent ?? ''";
+    browser.until(text);
+    let first = browser.run(text);
+    assert_eq!(browser.run("return document.querySelectorAll('#card b').length"), 0, "{first}");
+    browser.run("document.querySelector('#card').focus()");
+    browser.press(RIGHT);
+    browser.shows("1 labelled");
+    assert_ne!(browser.run(text), first);
+    browser.press(LEFT);
+    browser.until("return document.activeElement.id === 'right-label'");
+    browser.click(".correction button");
+    browser.shows("2 labelled");
+    browser.until("return document.activeElement.id === 'card'");
+    browser.press(DOWN);
+    browser.until("return document.getElementById('said').textContent === 'Skipped.'");
+    browser.shows("2 labelled");
 }
 
 /// Light and dark, phone width, and the keyboard.
