@@ -55,7 +55,7 @@ pub struct DecoderLearner {
 }
 
 /// What passes compute in, kept from one to the next: fetching a gigabyte from the system anew at
-/// every step takes a tenth of its time.
+/// every step costs time (the kernel clears each page).
 #[derive(Debug, Default)]
 struct PassMemory {
     /// One for each layer whose backward follows; with [`Memory::Low`] one for all.
