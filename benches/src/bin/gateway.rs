@@ -18,6 +18,7 @@ use sprat_bench::load::{Measured, closed_loop, open_loop, post};
 use sprat_task::{Error, Result};
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -64,6 +65,10 @@ struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
+        // LiteLLM's workers are processes of their own: its whole group goes. For a child that leads no
+        // group this says only that there is none.
+        let group = format!("-{}", self.0.id());
+        let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -329,10 +334,13 @@ fn start_litellm(folder: &Path, endpoint: SocketAddr) -> Result<Option<(Running,
             ("LITELLM_LOG", "ERROR"),
             ("LITELLM_LOCAL_MODEL_COST_MAP", "True"),
             ("DISABLE_ADMIN_UI", "True"),
+            // Neither side asks for keys; it would not start without one otherwise.
+            ("LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY", "true"),
             ("NO_PROXY", "127.0.0.1"),
         ])
         .stdout(log)
         .stderr(errors)
+        .process_group(0)
         .spawn();
     let running = Running(child.map_err(failed("LiteLLM cannot be started"))?);
     let begun = Instant::now();
