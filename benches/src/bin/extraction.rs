@@ -8,8 +8,9 @@
 //! `.cache/bench/extraction`: the program can be stopped and goes on.
 //!
 //! Options: `--seeds N` (3), `--rows N` to train on (2000), `--test N` rows at most (1000),
-//! `--epochs N` (4), `--rank N` of the adapters (16, their scale is always 2), `--only
-//! snips|restaurant8k`, `--base FOLDER` (`models/sprat-base` as floats, `benches/unpack_base.py`).
+//! `--epochs N` (4), `--batch N` (8), `--rank N` of the adapters (32, their scale is always 2),
+//! `--only snips|restaurant8k`, `--base FOLDER` (`models/sprat-base` as floats,
+//! `benches/unpack_base.py`).
 
 use serde_json::{Value, json};
 use sprat_bench::closing_line;
@@ -40,6 +41,7 @@ struct Options {
     rows: usize,
     test: usize,
     epochs: f64,
+    batch: usize,
     rank: usize,
     only: Option<String>,
     base: PathBuf,
@@ -53,7 +55,8 @@ impl Options {
             rows: 2000,
             test: 1000,
             epochs: 4.0,
-            rank: 16,
+            batch: 8,
+            rank: 32,
             only: None,
             base: cache,
         };
@@ -68,6 +71,7 @@ impl Options {
                 "--rows" => options.rows = number()?,
                 "--test" => options.test = number()?,
                 "--epochs" => options.epochs = number()? as f64,
+                "--batch" => options.batch = number()?,
                 "--rank" => options.rank = number()?,
                 "--only" => options.only = Some(value.clone()),
                 "--base" => options.base = value.into(),
@@ -89,8 +93,8 @@ fn main() -> ExitCode {
 }
 
 /// A way to tune, with the learning rates it chooses from.
-const WAYS: [(&str, Method, [f64; 3]); 2] =
-    [("full", Method::Full, [3e-4, 1e-3, 2e-3]), ("lora", Method::Lora, [3e-3, 6e-3, 1.2e-2])];
+const WAYS: [(&str, Method, [f64; 2]); 2] =
+    [("full", Method::Full, [5e-4, 1e-3]), ("lora", Method::Lora, [1.5e-3, 3e-3])];
 
 fn bench(options: &Options) -> Result<()> {
     let mut shares = Vec::new();
@@ -237,7 +241,7 @@ fn tuned(
         rank: options.rank,
         alpha: 2.0 * options.rank as f64,
         targets: vec!["all".to_owned()],
-        batch: 16,
+        batch: options.batch,
         epochs: options.epochs,
         class_weights: ClassWeights::None,
         seed,
@@ -248,9 +252,12 @@ fn tuned(
     let digest = Digest::of(&weights);
     let cache = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache/bench/extraction");
     let rank = if method == Method::Lora { options.rank } else { 0 };
-    let (rows, epochs) = (options.rows, options.epochs);
-    let run =
-        format!("{}-{}-{rows}-{epochs}-{way}-{rank}-{rate}-{seed}", digest.short(), task.name);
+    let Options { rows, epochs, batch, .. } = options;
+    let run = format!(
+        "{}-{}-{rows}-{epochs}x{batch}-{way}-{rank}-{rate}-{seed}",
+        digest.short(),
+        task.name
+    );
     let folder = cache.join(run);
     let outcome = tune_decoder(&DecoderJob {
         base: &options.base,

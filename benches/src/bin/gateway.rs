@@ -5,13 +5,17 @@
 //! the load generator ([`sprat_bench::load`]). The endpoint is asked directly, and through the real
 //! `sprat serve` of a released project whose route sends every request to it, with the private
 //! rules, breaker, budget and traces on, at fixed rates in turn. What is added is the difference of
-//! the two sides' percentiles. Then ours and LiteLLM's proxy (one worker per core, no database, no
-//! keys, nothing logged) carry as much as they can, in turn. Everything shares the machine's cores.
+//! the two sides' percentiles; a bare proxy, hyper's client behind its server, shows what the machine
+//! asks of any. Then ours and LiteLLM's proxy (one worker per core, no database, no keys, nothing
+//! logged) carry as much as they can, in turn. Everything shares the machine's cores.
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Request, Response};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
 use sprat_bench::closing_line;
 use sprat_bench::load::{Measured, closed_loop, open_loop, post};
@@ -47,6 +51,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let done = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["endpoint"] => endpoint(),
+        ["proxy", endpoint] => proxy(endpoint),
         ["load", address, rate, seconds] => load(address, rate, seconds),
         ["--rounds", rounds] => bench(rounds.parse().unwrap_or(3)),
         _ => bench(3),
@@ -91,19 +96,22 @@ fn bench(rounds: usize) -> Result<()> {
 }
 
 fn measure(folder: &Path, rounds: usize) -> Result<()> {
-    let (mock, direct) = start_endpoint()?;
+    let (mock, direct) = start_role(&["endpoint"])?;
+    let (bare, passing) = start_role(&["proxy", &direct.to_string()])?;
     let (ours, address) = start_ours(folder, direct)?;
     println!("{} cores, shared by load, gateway and endpoint; medians of {rounds} rounds", cores());
     // Both are warm, and the first connections made.
-    for address in [direct, address] {
+    for address in [direct, passing, address] {
         run_load(address, Some(500.0), 2.0)?;
     }
     let mut reached = 0.0;
     let mut table = Vec::new();
     for rate in RATES {
-        let (mut plain, mut through, mut busy) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut plain, mut passed) = (Vec::new(), Vec::new());
+        let (mut through, mut busy) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
             plain.push(run_load(direct, Some(rate), 5.0)?);
+            passed.push(run_load(passing, Some(rate), 5.0)?);
             let before = cpu_seconds(ours.0.id());
             let measured = run_load(address, Some(rate), 5.0)?;
             let spent = cpu_seconds(ours.0.id()) - before;
@@ -113,11 +121,13 @@ fn measure(folder: &Path, rounds: usize) -> Result<()> {
         let at = |runs: &[Measured], share| median(runs.iter().map(|one| one.quantile_ms(share)));
         let lost: usize = through.iter().map(|one| one.failed).sum();
         let added = |share| at(&through, share) - at(&plain, share);
+        let least = |share| at(&passed, share) - at(&plain, share);
         let spread: Vec<String> =
             through.iter().map(|one| format!("{:.2}", one.quantile_ms(0.99))).collect();
         println!(
             "{rate:>6.0} a second: directly p50 {:.2} p99 {:.2} ms, through us p50 {:.2} p99 {:.2} ms \
-             ({}); added p50 {:.2} p99 {:.2} ms; {:.0} µs of processor a request, {lost} failed",
+             ({}); added p50 {:.2} p99 {:.2} ms (a bare proxy: {:.2} and {:.2}); {:.0} µs of processor \
+             a request, {lost} failed",
             at(&plain, 0.5),
             at(&plain, 0.99),
             at(&through, 0.5),
@@ -125,13 +135,16 @@ fn measure(folder: &Path, rounds: usize) -> Result<()> {
             spread.join(", "),
             added(0.5),
             added(0.99),
+            least(0.5),
+            least(0.99),
             median(busy.iter().copied()),
         );
         if lost == 0 && added(0.99) < AIM_MS {
             reached = rate;
         }
         table.push(json!({ "per_second": rate, "added_p50_ms": added(0.5),
-            "added_p99_ms": added(0.99), "failed": lost }));
+            "added_p99_ms": added(0.99), "bare_p50_ms": least(0.5), "bare_p99_ms": least(0.99),
+            "failed": lost }));
     }
     println!(
         "highest of these rates with less than {AIM_MS} ms added at p99: {reached:.0} a second"
@@ -161,8 +174,9 @@ fn measure(folder: &Path, rounds: usize) -> Result<()> {
             side(*address, "LiteLLM", &mut theirs)?;
         }
     }
+    side(passing, "a bare proxy", &mut Vec::new())?;
     side(direct, "the endpoint alone", &mut Vec::new())?;
-    drop((ours, mock));
+    drop((ours, bare, mock));
     let (mine, theirs) = (median(mine.into_iter()), median(theirs.into_iter()));
     println!("at most {mine:.0} a second, LiteLLM {theirs:.0}: {:.1} times", mine / theirs);
     let extra = json!({ "rate_under_1_ms": reached, "rates": table });
@@ -214,11 +228,12 @@ fn load(address: &str, rate: &str, seconds: &str) -> Result<()> {
     Ok(())
 }
 
-fn start_endpoint() -> Result<(Running, SocketAddr)> {
-    let child = role(&["endpoint"])?.stdout(Stdio::piped()).spawn();
-    let mut child = child.map_err(failed("the endpoint cannot be started"))?;
+/// This program as a server, which says its address first.
+fn start_role(arguments: &[&str]) -> Result<(Running, SocketAddr)> {
+    let child = role(arguments)?.stdout(Stdio::piped()).spawn();
+    let mut child = child.map_err(failed("this program cannot be started again"))?;
     let line = first_line(&mut child)?;
-    let address = line.trim().parse().map_err(failed("the endpoint has no address"))?;
+    let address = line.trim().parse().map_err(failed("a server has no address"))?;
     Ok((Running(child), address))
 }
 
@@ -240,10 +255,10 @@ fn endpoint() -> Result<()> {
         loop {
             let Ok((stream, _)) = listener.accept().await else { continue };
             let _ = stream.set_nodelay(true);
-            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(
-                hyper_util::rt::TokioIo::new(stream),
-                hyper::service::service_fn(answer),
-            ));
+            tokio::spawn(
+                hyper::server::conn::http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), hyper::service::service_fn(answer)),
+            );
         }
     })
 }
@@ -256,6 +271,47 @@ async fn answer(mut request: Request<Incoming>) -> Result<Response<Full<Bytes>>,
     let mut response = Response::new(Full::new(Bytes::from_static(ANSWER.as_bytes())));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(response)
+}
+
+/// The bare proxy's process: hyper's own client and server on as many threads as ours, which pass
+/// bodies on and look at nothing. What it adds is what this machine asks of any proxy.
+fn proxy(endpoint: &str) -> Result<()> {
+    let endpoint: SocketAddr = endpoint.parse().map_err(failed("no address"))?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.map_err(failed("no runtime"))?.block_on(async move {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build(connector);
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await;
+        let listener = listener.map_err(failed("no port"))?;
+        println!("{}", listener.local_addr().map_err(failed("no address"))?);
+        loop {
+            let Ok((stream, _)) = listener.accept().await else { continue };
+            let _ = stream.set_nodelay(true);
+            let client = client.clone();
+            let pass = move |request: Request<Incoming>| {
+                let client = client.clone();
+                async move {
+                    let path = request.uri().path().to_owned();
+                    let body = request.into_body().collect().await?.to_bytes();
+                    let request = Request::post(format!("http://{endpoint}{path}"))
+                        .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+                        .body(Full::new(body))?;
+                    let (head, body) = client.request(request).await?.into_parts();
+                    let body = body.collect().await?.to_bytes();
+                    Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Response::from_parts(
+                        head,
+                        Full::new(body),
+                    ))
+                }
+            };
+            tokio::spawn(
+                hyper::server::conn::http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), hyper::service::service_fn(pass)),
+            );
+        }
+    })
 }
 
 /// `sprat serve` of a project whose route sends everything to the endpoint.

@@ -10,6 +10,8 @@ use std::time::Instant;
 struct State<T> {
     queue: VecDeque<T>,
     waker: Option<Waker>,
+    /// Whether a thread waits: to notify a condition costs a system call even where nobody does.
+    thread_waits: bool,
     /// Of a sender that waits for the receiver to go.
     sender_waker: Option<Waker>,
     sender_gone: bool,
@@ -29,8 +31,11 @@ impl<T> Shared<T> {
 
     fn wake(&self, mut state: MutexGuard<'_, State<T>>) {
         let waker = state.waker.take();
+        let thread_waits = state.thread_waits;
         drop(state);
-        self.arrived.notify_all();
+        if thread_waits {
+            self.arrived.notify_one();
+        }
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -48,6 +53,7 @@ pub(crate) fn channel<T>() -> (Sender<T>, Receiver<T>) {
     let state = State {
         queue: VecDeque::new(),
         waker: None,
+        thread_waits: false,
         sender_waker: None,
         sender_gone: false,
         receiver_gone: false,
@@ -116,17 +122,20 @@ impl<T> Receiver<T> {
             if state.sender_gone {
                 return Waited::Ended;
             }
+            state.thread_waits = true;
             state = match deadline {
                 None => self.0.arrived.wait(state).unwrap_or_else(PoisonError::into_inner),
                 Some(deadline) => {
                     let left = deadline.saturating_duration_since(Instant::now());
                     if left.is_zero() {
+                        state.thread_waits = false;
                         return Waited::TimedOut;
                     }
                     let waited = self.0.arrived.wait_timeout(state, left);
                     waited.unwrap_or_else(PoisonError::into_inner).0
                 }
             };
+            state.thread_waits = false;
         }
     }
 

@@ -6,12 +6,16 @@ use crate::{Observed, Options, TextPolicy, TraceRow};
 use sprat_store::Traces;
 use sprat_task::{Clock, Error, Result, Timestamp};
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The longest pause after a failed write.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// How long rows gather before the queue is looked at again. A thread that waited for each of them
+/// would be woken as often, at the cost of those who serve.
+const GATHER: Duration = Duration::from_millis(10);
 
 /// What the queue carries.
 pub(crate) enum Message {
@@ -52,23 +56,31 @@ impl Writer {
                 self.prune();
                 pruned = Some(Instant::now());
             }
-            let left = oldest.map(|at| self.options.delay.saturating_sub(at.elapsed()));
-            let patience = match left {
-                Some(_) if self.counters.flush_waits() => Duration::ZERO,
-                Some(left) => left,
-                None => self.options.prune_every,
-            };
-            if self.pending.len() < batch && left != Some(Duration::ZERO) {
-                match incoming.recv_timeout(patience) {
+            let late = oldest.is_some_and(|at| at.elapsed() >= self.options.delay);
+            if self.pending.len() < batch && !late {
+                let next = match oldest {
+                    Some(_) => incoming.try_recv(),
+                    None => {
+                        incoming.recv_timeout(self.options.prune_every).map_err(|why| match why {
+                            RecvTimeoutError::Timeout => TryRecvError::Empty,
+                            RecvTimeoutError::Disconnected => TryRecvError::Disconnected,
+                        })
+                    }
+                };
+                match next {
                     Ok(Message::Row(at, observed)) => {
                         self.take(at, *observed);
                         oldest.get_or_insert_with(Instant::now);
                         continue;
                     }
                     Ok(Message::Wake) => continue,
-                    Err(RecvTimeoutError::Timeout) if self.pending.is_empty() => continue,
-                    Err(RecvTimeoutError::Timeout) => {}
-                    Err(RecvTimeoutError::Disconnected) => break,
+                    Err(TryRecvError::Empty) if oldest.is_none() => continue,
+                    Err(TryRecvError::Empty) if !self.counters.flush_waits() => {
+                        std::thread::sleep(GATHER.min(self.options.delay));
+                        continue;
+                    }
+                    Err(TryRecvError::Empty) => {}
+                    Err(TryRecvError::Disconnected) => break,
                 }
             }
             if self.write().is_ok() {
