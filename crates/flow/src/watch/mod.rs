@@ -197,10 +197,11 @@ impl Project {
         Ok(Some(step.value))
     }
 
-    /// Takes note of all standing alarms. `relearn`: the requests from now on are the new normal.
+    /// Takes note of all standing alarms, and takes back what they raised the thresholds of routes
+    /// to. `relearn`: the requests from now on are the new normal.
     ///
     /// # Errors
-    /// Those of the state.
+    /// Those of the state and of the routes' files.
     pub fn watch_acknowledge(&self, relearn: bool, why: &str) -> Result<crate::Done> {
         let _lock = self.watch_lock()?;
         let file = self.watch_state_file();
@@ -213,12 +214,16 @@ impl Project {
             state.relearn();
         }
         state.save(&file)?;
+        let lowered = self.lower_routes(None, why)?;
         let body = serde_json::json!({
-            "acknowledged": acknowledged, "relearn": relearn, "who": crate::versions::who(),
+            "acknowledged": acknowledged, "relearn": relearn, "lowered": lowered, "who": crate::versions::who(),
             "why": why,
         });
         self.registry.record_event(self.task(), "watch-acknowledged", &body)?;
         let mut text = format!("{acknowledged} alarm(s) acknowledged");
+        if !lowered.is_empty() {
+            text += &format!("; the route of {} is as it was fitted", lowered.join(", "));
+        }
         if relearn {
             text += &format!("; the next {} requests are the new normal", state.setup().history);
         }

@@ -199,7 +199,7 @@ impl Project {
     /// # Errors
     /// Those of the registry.
     pub fn watch_log(&self) -> Result<Done> {
-        let labels = ["watch-alarm", "watch-action", "watch-acknowledged"];
+        let labels = ["watch-alarm", "watch-action", "watch-acknowledged", "watch-lowered"];
         let events = self.registry.events(self.task(), None)?.into_iter();
         let events: Vec<_> =
             events.filter(|event| labels.contains(&event.label.as_str())).collect();
@@ -220,6 +220,10 @@ impl Project {
                 "watch-action" => (
                     format!("alarm {}: {} {}", number("alarm"), text("action"), text("outcome")),
                     text("detail"),
+                ),
+                "watch-lowered" => (
+                    format!("route of {} lowered by {}", text("version"), text("who")),
+                    text("why"),
                 ),
                 _ => (format!("acknowledged by {}", text("who")), text("why")),
             };

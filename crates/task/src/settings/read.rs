@@ -31,7 +31,7 @@ pub static UNKNOWN_KEY: Code = Code {
 };
 
 /// What may follow an alarm.
-const WATCH_ACTIONS: [&str; 5] = ["log", "webhook", "command", "rollback", "retrain"];
+const WATCH_ACTIONS: [&str; 6] = ["log", "webhook", "command", "escalate", "rollback", "retrain"];
 
 /// Larger files are not settings.
 const MAX_BYTES: u64 = 1 << 20;
@@ -201,6 +201,7 @@ impl Settings {
             let missing = match action.as_str() {
                 "webhook" => watch.webhook.is_none().then_some("watch.webhook"),
                 "command" => watch.command.is_empty().then_some("watch.command"),
+                "escalate" => self.route.large.is_empty().then_some("route.large"),
                 other if WATCH_ACTIONS.contains(&other) => None,
                 other => {
                     let known = WATCH_ACTIONS.iter().copied();
@@ -213,6 +214,17 @@ impl Settings {
             if let Some(field) = missing {
                 return out(field, format!("the action `{action}` needs `{field}`"));
             }
+        }
+        let share = watch.escalate_share;
+        if !(share > 0.0 && share <= 1.0) {
+            return out("watch.escalate_share", format!("{share} is out of range: above 0, to 1"));
+        }
+        let by_hand = self.route.keep_above.is_some() && share < 1.0;
+        if by_hand && watch.actions.iter().any(|action| action == "escalate") {
+            let what = "with `route.keep_above` nothing says which threshold sends such a share";
+            return Err(Error::new(&INVALID, what)
+                .field("watch.escalate_share")
+                .help("Set it to 1, or fit the route: `sprat route fit`."));
         }
         let secure = |url: &String| url.starts_with("https://") || url.starts_with("http://");
         if watch.webhook.as_ref().is_some_and(|url| !secure(url)) {
@@ -416,6 +428,9 @@ mod tests {
             "[watch]\nactions = [\"webhook\"]",
             "[watch]\nactions = [\"rolback\"]",
             "[watch]\nwebhook = \"ftp://a\"",
+            "[watch]\nactions = [\"escalate\"]",
+            "[watch]\nescalate_share = 0.0",
+            "[route]\nlarge = [\"a\"]\nkeep_above = 0.5\n[watch]\nactions = [\"escalate\"]\nescalate_share = 0.5",
             "[watch]\ninterval = \"0s\"",
             "[route]\nalpha = 0.0",
             "[route]\nshadow = 1.5",

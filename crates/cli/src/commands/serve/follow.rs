@@ -24,10 +24,8 @@ pub(super) struct Releases {
     large: Option<Arc<Upstreams>>,
     /// Where traces go, and the comparisons of shadowed requests.
     recorder: Arc<Recorder>,
-    /// The route behind the first model, for `/v1/route`.
-    route: Mutex<Option<RouteState>>,
-    /// The versions beside the served one, as they were loaded.
-    beside: Mutex<Vec<String>>,
+    /// The tuned models that are open, the one that was asked for first before all others.
+    open: Mutex<Vec<Answering>>,
 }
 
 /// What a reference stands for.
@@ -58,15 +56,13 @@ impl Releases {
     ) -> Result<Self> {
         let recorder = Arc::new(traces::recorder(&project, Arc::new(SystemClock))?);
         let large = project.upstreams(Arc::new(SystemClock))?;
-        let (route, beside) = (Mutex::default(), Mutex::default());
         Ok(Releases {
             project: Mutex::new(project),
             fixed,
             adapters,
             large,
             recorder,
-            route,
-            beside,
+            open: Mutex::default(),
         })
     }
 
@@ -75,9 +71,9 @@ impl Releases {
         Arc::clone(&self.recorder)
     }
 
-    /// The document of `/v1/route`, as of now.
+    /// The document of `/v1/route`, as of now: of the first model's route.
     pub(super) fn route(&self) -> Option<Value> {
-        lock(&self.route).as_ref().map(RouteState::document)
+        lock(&self.open).first().and_then(|first| first.route.as_ref()).map(RouteState::document)
     }
 
     /// The project, for as long as the guard lives.
@@ -140,20 +136,33 @@ fn written(model: DecoderModel, abstain: f32) -> Arc<Served> {
 }
 
 impl Releases {
-    /// A small model that answers, with the large ones behind it where there are any.
+    /// A small model that answers, with the large ones behind it where there are any: the one that
+    /// is open already, or a new one, which then stands in `open`.
     fn answering(
         &self,
         project: &Project,
         subject: &Subject,
         following: bool,
+        open: &mut Vec<Answering>,
     ) -> Result<Answering> {
+        let known = |all: &[Answering]| all.iter().find(|one| one.name == subject.name).cloned();
+        if let Some(known) = known(open) {
+            return Ok(known);
+        }
+        let answering = match known(&lock(&self.open)) {
+            Some(known) => known,
+            None => self.opened(project, subject, following)?,
+        };
+        open.push(answering.clone());
+        Ok(answering)
+    }
+
+    fn opened(&self, project: &Project, subject: &Subject, following: bool) -> Result<Answering> {
         let opened = project.opened(subject)?;
+        let name = subject.name.clone();
         let Some(large) = &self.large else {
-            return Ok(Answering {
-                generator: opened.generator,
-                embedder: opened.embedder,
-                route: None,
-            });
+            let (generator, embedder) = (opened.generator, opened.embedder);
+            return Ok(Answering { name, generator, embedder, route: None });
         };
         let sink =
             Arc::new(Recorded::new(Arc::clone(&self.recorder), project.task(), &subject.name));
@@ -161,7 +170,8 @@ impl Releases {
         if let Some(why) = state.unfitted() {
             tracing::warn!(model = subject.name, why, "run `sprat route fit`");
         }
-        Ok(Answering { generator: routed, embedder: opened.embedder, route: Some(state) })
+        let (embedder, route) = (opened.embedder, Some(state));
+        Ok(Answering { name, generator: routed, embedder, route })
     }
 
     /// A tuned model under `id`, with the versions of a split beside it.
@@ -172,20 +182,20 @@ impl Releases {
         id: String,
         beside: &[(Subject, f64)],
         following: bool,
+        open: &mut Vec<Answering>,
     ) -> Result<Arc<Served>> {
         let Target { mut aliases, created, subject, .. } = target;
         let mut seen = std::collections::HashSet::from([id.clone()]);
         aliases.retain(|alias| seen.insert(alias.clone()));
         let abstain = project.settings.task.abstain_below as f32;
         let threshold = (abstain > 0.0).then_some(abstain);
-        let Answering { mut generator, embedder, route } =
-            self.answering(project, &subject, following)?;
-        *lock(&self.route) = route;
+        let Answering { mut generator, embedder, .. } =
+            self.answering(project, &subject, following, open)?;
         let mut parts = Vec::new();
         for (other, share) in beside {
             // A canary that was promoted is no part of its own any more.
             if other.name != subject.name {
-                let model = self.answering(project, other, following)?.generator;
+                let model = self.answering(project, other, following, open)?.generator;
                 parts.push(Part { name: other.name.clone(), share: *share, model });
             }
         }
@@ -198,8 +208,11 @@ impl Releases {
     }
 }
 
-/// What is put behind a name.
+/// A tuned model that is open.
+#[derive(Clone)]
 struct Answering {
+    /// Its version.
+    name: String,
     generator: Arc<dyn Generator>,
     embedder: Option<Arc<dyn Embedder>>,
     route: Option<RouteState>,
@@ -242,8 +255,7 @@ impl Source for Releases {
         let following = !present.is_empty();
         // Only the followed release is split: whoever names versions means them.
         let beside = if self.fixed.is_empty() { project.split_versions()? } else { Vec::new() };
-        let names: Vec<String> = beside.iter().map(|(other, _)| other.name.clone()).collect();
-        let unmoved = *lock(&self.beside) == names;
+        let mut open = Vec::new();
         let mut models: Vec<Arc<Served>> = Vec::new();
         for place in self.places(&project, &references)? {
             match place {
@@ -258,20 +270,26 @@ impl Source for Releases {
                     models.extend(all.map(|model| written(model, abstain)));
                 }
                 Place::Tuned(target) => {
-                    let same = present.iter().find(|served| served.version == target.subject.name);
-                    if let Some(same) = same.filter(|_| unmoved) {
-                        models.push(Arc::clone(same));
-                        continue;
-                    }
                     // The task's bare name means the first of its versions.
                     let first = models.iter().all(|served| served.id != target.task);
                     let id = if first { &target.task } else { &target.subject.name }.clone();
-                    models.push(self.tuned(&project, target, id, &beside, following)?);
+                    let model = self.tuned(&project, target, id, &beside, following, &mut open)?;
+                    models.push(model);
                 }
             }
         }
         sprat_serve::unambiguous(&models)?;
-        *lock(&self.beside) = names;
+        *lock(&self.open) = open;
         Ok(models)
+    }
+
+    fn refresh(&self) -> Result<()> {
+        let project = self.project();
+        for state in lock(&self.open).iter().filter_map(|one| one.route.as_ref()) {
+            if project.refresh_raise(state)? {
+                tracing::info!(model = state.model(), "the threshold of the route changed");
+            }
+        }
+        Ok(())
     }
 }
