@@ -18,6 +18,7 @@ mod policy;
 pub mod quality;
 mod recorder;
 pub mod sequential;
+pub mod shifts;
 mod sketch;
 mod state;
 mod watch;

@@ -109,7 +109,7 @@ impl Project {
                 }
                 Ok(())
             });
-            done.map_err(|error| {
+            done.map(drop).map_err(|error| {
                 failed = Some(error);
                 std::io::Error::other("the traces ended early")
             })

@@ -9,7 +9,6 @@ mod export;
 mod improve;
 mod labelled;
 mod report;
-mod shifts;
 
 pub use crate::versions::who as user;
 pub use calibrate::CalibrateOptions;
