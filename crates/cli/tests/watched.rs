@@ -293,16 +293,20 @@ fn labelled_traces_make_the_next_version_and_only_a_better_one_is_promoted() {
     let right = if yes * 2 > found.len() { "no" } else { "yes" };
     say(&|_| right.to_owned());
     let better = sprat(path, &["improve", "--auto", "--json", "--quiet"]).exits(0).json();
+    // Better beyond doubt: it is on trial, and no other one can be.
     assert_eq!(
-        (&better["version"], &better["promoted"]),
-        (&"answers@v3".into(), &true.into()),
+        (&better["version"], &better["canary"]["version"], &better["promoted"]),
+        (&"answers@v3".into(), &"answers@v3".into(), &false.into()),
         "{better}"
     );
+    assert_eq!(better["canary"]["share"], 0.1, "{better}");
+    let second = sprat(path, &["improve", "--auto", "--json", "--quiet"]).exits(2).json();
+    assert_eq!(second["error"]["code"], "SPRAT-WATCH-CANARY", "{second}");
     assert!(
         better["fresh"]["candidate_only"].as_u64() > better["fresh"]["reference_only"].as_u64()
     );
     let log = sprat(path, &["log", "--json"]).exits(0).json();
-    assert_eq!(log["aliases"][0]["version"], 3);
+    assert_eq!(log["aliases"][0]["version"], 2);
     let openings = log["log"].as_array().unwrap().iter().filter(|e| e["entry"] == "opening");
     let carried = openings.filter(|e| e["purpose"].as_str().unwrap().contains("carried over"));
     assert!(carried.count() >= 1, "{log}");

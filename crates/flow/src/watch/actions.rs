@@ -1,6 +1,7 @@
 //! What follows an alarm. Each action is planned in the state first, then taken, then settled: a
 //! process that dies in between leaves it to the next look, so that it is taken at least once.
 
+use super::canary;
 use crate::{Project, codes};
 use serde_json::{Value, json};
 use sprat_monitor::{Act, Alarm, Outcome, WatchState};
@@ -43,7 +44,7 @@ impl Project {
                 (Outcome::Done, self.write_down(&alarm)?)
             } else if dry_run || self.settings.watch.dry_run {
                 (Outcome::DryRun, self.intention(&action))
-            } else if self.cooling(state.last_done(&action), now) {
+            } else if action != "withdraw" && self.cooling(state.last_done(&action), now) {
                 let detail = format!("taken within the last {}", self.settings.watch.cooldown);
                 (Outcome::Cooling, detail)
             } else {
@@ -67,7 +68,8 @@ impl Project {
     }
 
     /// The actions that follow an alarm. The record comes first, whatever the settings say.
-    /// A version that was promoted without asking is taken back by any alarm of its first time.
+    /// A version that was promoted without asking is taken back by any alarm of its first time, and
+    /// one on trial by any alarm about it.
     fn actions_for(&self, alarm: &Alarm) -> Result<Vec<String>> {
         let watch = &self.settings.watch;
         let mut actions = vec!["log".to_owned()];
@@ -77,9 +79,14 @@ impl Project {
         if on_trial {
             actions.push("rollback".to_owned());
         }
+        let canary = alarm.test == canary::TEST;
+        if canary {
+            actions.push("withdraw".to_owned());
+        }
         for action in &watch.actions {
             let only = &watch.rollback_on;
-            let spared = action == "rollback" && !only.is_empty() && !only.contains(&alarm.test);
+            let other = canary || (!only.is_empty() && !only.contains(&alarm.test));
+            let spared = action == "rollback" && other;
             if !spared && !actions.contains(action) {
                 actions.push(action.clone());
             }
@@ -117,6 +124,7 @@ impl Project {
                 self.settings.watch.command.first().map_or("", String::as_str)
             ),
             "rollback" => format!("would point `{alias}` back at its previous version"),
+            "withdraw" => "would take the canary away".into(),
             "escalate" => format!(
                 "would send {} of the requests to the large models",
                 sprat_report::number::percent(self.settings.watch.escalate_share)
@@ -130,6 +138,7 @@ impl Project {
             "webhook" => self.post(alarm),
             "command" => self.start(alarm),
             "rollback" => self.roll_back(alarm),
+            "withdraw" => self.withdraw(alarm),
             "escalate" => self.escalate(alarm),
             "retrain" => self.propose(alarm),
             other => Err(Error::new(&codes::WATCH_ACTION, format!("`{other}` is no action"))),

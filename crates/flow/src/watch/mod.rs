@@ -1,10 +1,12 @@
 //! `sprat watch`: looks at new traces, says how the tests stand, and does what follows an alarm.
 //!
-//! All that is known lies under `.sprat/watch`: the state of the tests (`state.json`) and the
-//! latest draw for labelling (`draw.json`). One process at a time looks (`lock`).
+//! All that is known lies under `.sprat/watch`: the state of the tests (`state.json`), the latest
+//! draw for labelling (`draw.json`) and a version on trial (`canary.json`). One process at a time
+//! looks (`lock`).
 
 mod actions;
 mod calibrate;
+mod canary;
 mod export;
 mod improve;
 mod labelled;
@@ -12,8 +14,12 @@ mod report;
 
 pub use crate::versions::who as user;
 pub use calibrate::CalibrateOptions;
+pub use canary::Canary;
 pub use export::{ExportFormat, ExportOptions};
 pub use labelled::{Asked, Labelled};
+
+use canary::CanaryState;
+use export::right_answer;
 
 use crate::answers::Questions;
 use crate::{Project, bundle, codes};
@@ -34,6 +40,8 @@ pub struct Look {
     pub raised: Vec<Alarm>,
     /// What labelled answers say of the accuracy, where there are any.
     pub labelled: Option<Labelled>,
+    /// How the version on trial stands, where there is one.
+    canary: Option<CanaryState>,
     /// Why something could not be said.
     pub notes: Vec<String>,
 }
@@ -154,12 +162,28 @@ impl Project {
         if let Some(alarm) = labelled.as_ref().and_then(|labelled| labelled.alarm(&name)) {
             raised.extend(state.raise_from(alarm));
         }
+        let (canary, against) = match self.look_at_canary(dry_run) {
+            Ok(found) => found,
+            Err(why) => {
+                notes.push(format!("the canary could not be looked at: {why}"));
+                (None, None)
+            }
+        };
+        if let Some(alarm) = against {
+            let again = alarm.clone();
+            match state.raise_from(alarm) {
+                Some(alarm) => raised.push(alarm),
+                // Its alarm stands, and what should have followed did not: a dry run, a full disk.
+                None if !dry_run && !self.settings.watch.dry_run => drop(self.withdraw(&again)?),
+                None => {}
+            }
+        }
         self.follow_up(&mut state, &raised, dry_run)?;
         // As they stand after the actions.
         let raised =
             raised.iter().filter_map(|new| state.alarms().iter().find(|a| a.id == new.id)).cloned();
         let raised = raised.collect();
-        Ok(Look { raised, state, labelled, notes })
+        Ok(Look { raised, state, labelled, canary, notes })
     }
 
     /// The released model's confidence on the validation rows, and whether it was right; none where

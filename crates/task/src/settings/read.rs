@@ -184,6 +184,7 @@ impl Settings {
         let wide = [
             ("watch.false_alarm_every", watch.false_alarm_every, 100, 1_000_000_000_000),
             ("watch.history", watch.history, 100, 1_000_000),
+            ("watch.canary_requests", watch.canary_requests, 1, 1_000_000),
             ("serve.trace_rows", self.serve.trace_rows.unwrap_or(1), 1, u64::MAX),
         ];
         for (field, value, least, most) in wide {
@@ -251,6 +252,14 @@ impl Settings {
         let sum: f64 = self.route.split.iter().map(|part| part.share).sum();
         if sum > 1.0 + 1e-9 {
             return out("route.split.share", format!("the shares sum to {sum}, more than 1"));
+        }
+        let canary = self.watch.canary_share;
+        if !(0.0..=1.0).contains(&canary) {
+            return out("watch.canary_share", format!("{canary} is out of range: 0 to 1"));
+        }
+        if sum > 0.0 && sum + canary > 1.0 + 1e-9 {
+            let what = format!("with those of `route.split` the shares sum to {}", sum + canary);
+            return out("watch.canary_share", what);
         }
         Ok(())
     }
@@ -432,6 +441,9 @@ mod tests {
             "[watch]\nescalate_share = 0.0",
             "[route]\nlarge = [\"a\"]\nkeep_above = 0.5\n[watch]\nactions = [\"escalate\"]\nescalate_share = 0.5",
             "[watch]\ninterval = \"0s\"",
+            "[watch]\ncanary_share = 1.5",
+            "[watch]\ncanary_requests = 0",
+            "[watch]\ncanary_share = 0.6\n[[route.split]]\nversion = \"v1\"\nshare = 0.5",
             "[route]\nalpha = 0.0",
             "[route]\nshadow = 1.5",
             "[[route.split]]\nversion = \"v1\"\nshare = 2.0",

@@ -477,8 +477,13 @@ section! {
         escalate_for: Option<Span> = None,
         /// How many traces `sprat label` draws for labelling.
         label_budget: usize = 100,
-        /// `sprat improve` promotes a release that is shown to be better by itself.
+        /// `sprat improve` promotes a release that is shown to be better by itself, through a canary.
         auto: bool = false,
+        /// The share of the requests that a canary gets beside the promoted version; 0: a release
+        /// that is shown to be better is promoted at once.
+        canary_share: f64 = 0.1,
+        /// A canary that has answered so many requests without an alarm is promoted wholly.
+        canary_requests: u64 = 1000,
     }
 }
 

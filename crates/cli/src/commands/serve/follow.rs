@@ -3,7 +3,7 @@
 
 use super::shadow::Recorded;
 use super::traces;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sprat_flow::{AdapterRef, Project, RouteState, Subject};
 use sprat_infer::{DecoderModel, Embedder, Generator};
 use sprat_monitor::Recorder;
@@ -11,6 +11,7 @@ use sprat_route::Upstreams;
 use sprat_route::policy::split::{Part, Split};
 use sprat_serve::{Served, Source};
 use sprat_task::{Result, SystemClock, Timestamp};
+use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -174,13 +175,13 @@ impl Releases {
         Ok(Answering { name, generator: routed, embedder, route })
     }
 
-    /// A tuned model under `id`, with the versions of a split beside it.
+    /// A tuned model under `id`, with the versions of a split and a canary beside it.
     fn tuned(
         &self,
         project: &Project,
         target: Target,
         id: String,
-        beside: &[(Subject, f64)],
+        beside: &[Beside],
         following: bool,
         open: &mut Vec<Answering>,
     ) -> Result<Arc<Served>> {
@@ -192,11 +193,20 @@ impl Releases {
         let Answering { mut generator, embedder, .. } =
             self.answering(project, &subject, following, open)?;
         let mut parts = Vec::new();
-        for (other, share) in beside {
-            // A canary that was promoted is no part of its own any more.
-            if other.name != subject.name {
-                let model = self.answering(project, other, following, open)?.generator;
-                parts.push(Part { name: other.name.clone(), share: *share, model });
+        for Beside { subject: other, share, canary } in beside {
+            // A version that was promoted is no part of its own any more.
+            if other.name == subject.name {
+                continue;
+            }
+            // A canary came by itself, and can't stop what is served without it.
+            match self.answering(project, other, following || *canary, open) {
+                Ok(Answering { generator: model, .. }) => {
+                    parts.push(Part { name: other.name.clone(), share: *share, model });
+                }
+                Err(error) if *canary => {
+                    tracing::error!(code = error.code().id, %error, "the canary is not served");
+                }
+                Err(error) => return Err(error),
             }
         }
         if !parts.is_empty() {
@@ -206,6 +216,27 @@ impl Releases {
         let (version, generator) = (subject.name, Some(generator));
         Ok(Arc::new(Served { id, aliases, version, created, generator, embedder, threshold }))
     }
+}
+
+/// A version beside the served one.
+struct Beside {
+    subject: Subject,
+    share: f64,
+    canary: bool,
+}
+
+/// The versions beside the one that is followed: those of the settings, and a canary.
+fn beside(project: &Project) -> Result<Vec<Beside>> {
+    let of = |canary| move |(subject, share)| Beside { subject, share, canary };
+    let mut all: Vec<Beside> = project.split_versions()?.into_iter().map(of(false)).collect();
+    match project.canary_part() {
+        Ok(Some(canary)) if all.iter().all(|one| one.subject.name != canary.0.name) => {
+            all.push(of(true)(canary));
+        }
+        Ok(_) => {}
+        Err(error) => tracing::error!(code = error.code().id, %error, "the canary is not served"),
+    }
+    Ok(all)
 }
 
 /// A tuned model that is open.
@@ -230,15 +261,18 @@ impl Source for Releases {
         let project = self.project();
         let alias = project.registry.alias(project.task(), &project.settings.release.alias)?;
         let Some(alias) = alias else { return Ok(0) };
-        // Each alias's own counter grows with every move, and so does their sum.
-        let mut revision = alias.revision;
+        // Each alias's own counter grows with every move.
+        let mut revisions = vec![alias.revision];
         for part in &project.settings.route.split {
             let Some((task, name)) = part.version.split_once('@') else { continue };
             if let Some(beside) = project.registry.alias(task, name)? {
-                revision += beside.revision;
+                revisions.push(beside.revision);
             }
         }
-        Ok(revision)
+        let mut hasher = std::hash::DefaultHasher::new();
+        // A canary that can't be read must not keep the aliases from being followed.
+        (revisions, json!(project.canary().ok().flatten()).to_string()).hash(&mut hasher);
+        Ok(hasher.finish())
     }
 
     fn load(&self, present: &[Arc<Served>]) -> Result<Vec<Arc<Served>>> {
@@ -254,7 +288,7 @@ impl Source for Releases {
         };
         let following = !present.is_empty();
         // Only the followed release is split: whoever names versions means them.
-        let beside = if self.fixed.is_empty() { project.split_versions()? } else { Vec::new() };
+        let beside = if self.fixed.is_empty() { beside(&project)? } else { Vec::new() };
         let mut open = Vec::new();
         let mut models: Vec<Arc<Served>> = Vec::new();
         for place in self.places(&project, &references)? {
