@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use sprat_bench::{closing_line, minilm, shared};
 use sprat_model::{BaseModel, Classifier, Encoder, Format};
 use sprat_monitor::quality::{Confident, estimated_accuracy};
-use sprat_monitor::{Observation, Watch, WatchOptions};
+use sprat_monitor::{Observation, Watch, WatchOptions, shifts};
 use sprat_task::random::{ChaCha8Rng, stream};
 use sprat_task::settings::Method;
 use sprat_task::{Code, Digest, Error, Interrupt, Kind, Quiet, Result};
@@ -114,25 +114,6 @@ fn read<T: for<'a> Deserialize<'a>>(name: &str) -> Result<T> {
     serde_json::from_slice(&bytes).map_err(|why| failed("CLINC150 can't be read", why).file(&path))
 }
 
-/// A letter swapped with its neighbour, left out or doubled in up to two words.
-fn with_typos(text: &str, rng: &mut ChaCha8Rng) -> String {
-    let mut words: Vec<Vec<char>> = text.split(' ').map(|word| word.chars().collect()).collect();
-    for _ in 0..2 {
-        let at = rng.random_range(0..words.len());
-        let word = &mut words[at];
-        if word.len() < 3 {
-            continue;
-        }
-        let letter = rng.random_range(1..word.len());
-        match rng.random_range(0..3) {
-            0 => word.swap(letter - 1, letter),
-            1 => drop(word.remove(letter)),
-            _ => word.insert(letter, word[letter]),
-        }
-    }
-    words.into_iter().map(String::from_iter).collect::<Vec<_>>().join(" ")
-}
-
 /// The rows of each kind, answered by the tuned model.
 struct World {
     clean: Vec<Row>,
@@ -186,7 +167,7 @@ impl World {
         let typos: Vec<_> = held
             .iter()
             .take(2000)
-            .map(|(text, label)| (with_typos(text, &mut rng), label.clone()))
+            .map(|(text, label)| (shifts::typos(text, &mut rng), label.clone()))
             .collect();
         let oos = [data.oos_train, data.oos_val].concat();
         let answered = |rows: Vec<(String, String)>| -> Result<Vec<Row>> {

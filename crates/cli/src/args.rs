@@ -266,6 +266,10 @@ pub(crate) struct Promote {
     /// The alias; by default the settings' `release.alias`.
     #[arg(long)]
     pub(crate) alias: Option<String>,
+    /// Only `watch.canary_share` of the requests first; the watch promotes it wholly, or takes it
+    /// away.
+    #[arg(long, conflicts_with = "alias")]
+    pub(crate) canary: bool,
     /// Why.
     #[arg(long, short, default_value = "")]
     pub(crate) message: String,
@@ -277,6 +281,9 @@ pub(crate) struct Rollback {
     /// The alias; by default the settings' `release.alias`.
     #[arg(long)]
     pub(crate) alias: Option<String>,
+    /// Only take the canary away.
+    #[arg(long, conflicts_with = "alias")]
+    pub(crate) canary: bool,
     /// Why.
     #[arg(long, short, default_value = "")]
     pub(crate) message: String,

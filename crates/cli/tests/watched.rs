@@ -11,107 +11,11 @@
 mod support;
 
 use serde_json::{Value, json};
-use std::path::Path;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+use support::watch::{WATCH, clean, released, send, settings, settle, strange, wait};
 use support::{Server, command, run, sprat};
-
-/// So many rows of two classes.
-fn lay(folder: &Path, rows: usize) {
-    let mut csv = String::from("text,label\n");
-    for at in 0..rows {
-        csv += &format!("{},{}\n", clean(at), ["yes", "no"][at % 2]);
-    }
-    std::fs::write(folder.join("data.csv"), csv).unwrap();
-}
-
-/// Each of 4096 texts at most once, in an order that tells nothing: twelve bits of a mixed number
-/// (four rounds of a Feistel network over its halves).
-fn clean(at: usize) -> String {
-    let words = ["parcel", "invoice", "saddle", "helmet", "brake", "refund", "shop", "tyre"];
-    let (mut left, mut right) = (at % 64, at / 64 % 64);
-    for key in [0x9e37, 0x79b9, 0x7f4a, 0x7c15] {
-        let mixed = (right * 0x2545 + key) * 0x9e5b;
-        (left, right) = (right, left ^ ((mixed >> 7) % 64));
-    }
-    let at = left * 64 + right;
-    let (a, b, c) = (words[at % 8], words[(at / 8) % 8], words[(at / 64) % 8]);
-    format!("my {a} and the {b} near a {c} number {at}")
-}
-
-/// Longer texts in other words, none nearly the same as another.
-fn strange(at: usize) -> String {
-    const WORDS: &str = "können wir heute bitte Rechnung noch einmal zusammen Kunden besprechen \
-                         ablegen warum Lieferung gestern falsch Adresse ändern Termin morgen \
-                         Vertrag kündigen Geld zurück danke";
-    let words: Vec<&str> = WORDS.split_whitespace().collect();
-    let word = |i: usize| words[(at * (2 * i + 1) + 5 * i + at / 24) % 24];
-    (0..12).map(word).collect::<Vec<_>>().join(" ")
-}
-
-/// Waits until all traces are written: feedback on what is not known yet looks for them.
-fn settle(server: &Server) {
-    let nobody = json!({ "id": "nobody", "verdict": "right" }).to_string();
-    assert_eq!(server.post("/v1/feedback", &nobody).0, 404);
-}
-
-fn settings(folder: &Path, more: &str) {
-    let text = format!(
-        "[task]\nname = \"answers\"\n[data]\ntrain = \"data.csv\"\n[release]\nconfidence = 0.9999\n\
-         [[candidates]]\nmodel = \"file:base\"\n[serve]\ntrace_text = \"keep\"\n\
-         [tune]\nmethod = \"head\"\n{more}"
-    );
-    std::fs::write(folder.join("sprat.toml"), text).unwrap();
-}
-
-const WATCH: &str = "[watch]\nenabled = true\nhistory = 200\nfalse_alarm_every = 1000\n\
-                     interval = \"1s\"\ntests = [\"novelty\", \"topics\", \"length\", \
-                     \"vocabulary\", \"language\", \"label\", \"confidence\"]\n";
-
-/// A project with two releases, the second promoted over the first.
-fn released() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path();
-    sprat_model::tiny::write(&path.join("base"), 1).unwrap();
-    settings(path, "");
-    for (version, rows) in [("v1", 150), ("v2", 160)] {
-        lay(path, rows);
-        sprat(path, &["release", "--quiet"]).exits(0);
-        sprat(path, &["promote", version, "--quiet"]).exits(0);
-    }
-    folder
-}
-
-/// Classifies texts, fifty a request; gives the versions that answered.
-fn send(server: &Server, name: &str, texts: impl Iterator<Item = String>) -> Vec<String> {
-    let texts: Vec<String> = texts.collect();
-    let mut versions = Vec::new();
-    for (number, part) in texts.chunks(50).enumerate() {
-        let id = format!("x-request-id: {name}-{number}\r\n");
-        let body = json!({ "input": part }).to_string();
-        let (status, answer) = server.post_with("/v1/classify", &id, &body);
-        assert_eq!(status, 200, "{answer}");
-        versions.push(answer["version"].as_str().unwrap().to_owned());
-    }
-    versions
-}
-
-/// The server's watch, once `wanted` holds.
-#[track_caller]
-fn wait(server: &Server, wanted: impl Fn(&Value) -> bool) -> Value {
-    let begun = Instant::now();
-    loop {
-        let (status, text) = server.get("/v1/watch");
-        let state: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!((status, &state["schema"]), (200, &"sprat.watch/1".into()), "{text}");
-        if wanted(&state) {
-            return state;
-        }
-        assert!(begun.elapsed() < Duration::from_secs(60), "never came: {text}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
 
 #[test]
 fn a_shift_raises_an_alarm_and_the_alias_moves_back_while_requests_go_on() {
@@ -389,16 +293,20 @@ fn labelled_traces_make_the_next_version_and_only_a_better_one_is_promoted() {
     let right = if yes * 2 > found.len() { "no" } else { "yes" };
     say(&|_| right.to_owned());
     let better = sprat(path, &["improve", "--auto", "--json", "--quiet"]).exits(0).json();
+    // Better beyond doubt: it is on trial, and no other one can be.
     assert_eq!(
-        (&better["version"], &better["promoted"]),
-        (&"answers@v3".into(), &true.into()),
+        (&better["version"], &better["canary"]["version"], &better["promoted"]),
+        (&"answers@v3".into(), &"answers@v3".into(), &false.into()),
         "{better}"
     );
+    assert_eq!(better["canary"]["share"], 0.1, "{better}");
+    let second = sprat(path, &["improve", "--auto", "--json", "--quiet"]).exits(2).json();
+    assert_eq!(second["error"]["code"], "SPRAT-WATCH-CANARY", "{second}");
     assert!(
         better["fresh"]["candidate_only"].as_u64() > better["fresh"]["reference_only"].as_u64()
     );
     let log = sprat(path, &["log", "--json"]).exits(0).json();
-    assert_eq!(log["aliases"][0]["version"], 3);
+    assert_eq!(log["aliases"][0]["version"], 2);
     let openings = log["log"].as_array().unwrap().iter().filter(|e| e["entry"] == "opening");
     let carried = openings.filter(|e| e["purpose"].as_str().unwrap().contains("carried over"));
     assert!(carried.count() >= 1, "{log}");

@@ -2,7 +2,7 @@
 //! of trials.
 
 use crate::interval::Interval;
-use statrs::distribution::{Binomial, DiscreteCDF};
+use statrs::distribution::{Binomial, DiscreteCDF, Hypergeometric};
 use statrs::function::beta::beta_reg;
 
 /// `P(X <= successes)` for `X ~ Bin(trials, share)`: the exact one-sided p-value of the hypothesis
@@ -45,6 +45,18 @@ pub fn clopper_pearson(successes: u64, trials: u64, level: f64) -> Interval {
     Interval::new(successes as f64 / trials as f64, low, high, level)
 }
 
+/// Fisher's exact one-sided test that the first of two samples, each of (successes, trials), has
+/// the greater share: the probability of so many or more successes in it, were all successes dealt
+/// out at random. It is 1 without trials in either (Fisher, "On the interpretation of chi-squared
+/// from contingency tables", JRSS 85, 1922).
+pub fn fisher_tail((a, n): (u64, u64), (b, m): (u64, u64)) -> f64 {
+    let (a, b) = (a.min(n), b.min(m));
+    if a == 0 || n == 0 || m == 0 {
+        return 1.0;
+    }
+    Hypergeometric::new(n + m, a + b, n).map_or(1.0, |dealt| dealt.sf(a - 1))
+}
+
 /// The quantile of a Beta distribution by bisection of its distribution function, to the last bit:
 /// slower than series, and right in the far tails too.
 fn beta_quantile(a: f64, b: f64, p: f64) -> f64 {
@@ -70,6 +82,17 @@ fn beta_quantile(a: f64, b: f64, p: f64) -> f64 {
 mod tests {
     use super::*;
     use rand::Rng;
+
+    #[test]
+    fn two_shares_are_compared_as_by_enumeration() {
+        // By hand: 3 of 4 against 1 of 4 is (4 choose 3)(4 choose 1) + 1 of (8 choose 4) ways.
+        assert!((fisher_tail((3, 4), (1, 4)) - 17.0 / 70.0).abs() < 1e-12);
+        assert!((fisher_tail((4, 4), (0, 4)) - 1.0 / 70.0).abs() < 1e-12);
+        assert!(fisher_tail((30, 40), (10, 40)) < 1e-4 && fisher_tail((10, 40), (30, 40)) > 0.99);
+        for nothing in [fisher_tail((0, 0), (3, 9)), fisher_tail((3, 9), (0, 0))] {
+            assert_eq!(nothing, 1.0);
+        }
+    }
 
     #[test]
     fn the_interval_agrees_with_scipy() {

@@ -38,7 +38,7 @@ pub use choose::{Assessment, Choice, Factor, Measurement, Needs, Privacy, Scope,
 pub use confusion::{ClassScore, Confusion};
 pub use cost::{BreakEven, Pricing, break_even};
 pub use equivalence::{Equivalence, equivalence};
-pub use exact::{binomial_lower, binomial_tail, binomial_upper, clopper_pearson};
+pub use exact::{binomial_lower, binomial_tail, binomial_upper, clopper_pearson, fisher_tail};
 pub use extraction::{
     Counts, Extracted, Extraction, FieldScore, extraction, extraction_difference,
 };

@@ -276,6 +276,14 @@ pub static WATCH_ACTION: Code = Code {
     remedy: "Follow the reason given; the alarm stands, and its evidence is in `sprat watch log`.",
 };
 
+/// A version can't be put on trial, or none is.
+pub static WATCH_CANARY: Code = Code {
+    id: "SPRAT-WATCH-CANARY",
+    kind: Kind::Usage,
+    summary: "What was asked of a canary, a version on trial beside the promoted one, can't be done.",
+    remedy: "Wait until the watch ends the trial, or take the canary away: `sprat rollback --canary`.",
+};
+
 /// No route was fitted for a version.
 pub static ROUTE_UNFITTED: Code = Code {
     id: "SPRAT-FLOW-ROUTE-UNFITTED",
@@ -317,6 +325,7 @@ pub static ALL: &[&Code] = &[
     &WATCH_ALARM,
     &WATCH_FEW,
     &WATCH_ACTION,
+    &WATCH_CANARY,
     &NOT_BETTER,
     &FEEDBACK_LINES,
     &NO_TEXTS,

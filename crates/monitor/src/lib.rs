@@ -18,6 +18,7 @@ mod policy;
 pub mod quality;
 mod recorder;
 pub mod sequential;
+pub mod shifts;
 mod sketch;
 mod state;
 mod watch;
@@ -33,5 +34,6 @@ pub use sketch::{Sketcher, unsketch};
 pub use sprat_store::{FeedbackRow, TraceFilter, TraceRow};
 pub use state::{
     Accuracy, Act, Alarm, Outcome, Phase, Setup, TestState, Verdict as TestVerdict, WatchState,
+    is_answer,
 };
 pub use watch::{DriftAlarm, Standing, Watch, WatchOptions};

@@ -47,18 +47,56 @@ impl TraceLog {
         filter: &TraceFilter,
         mut visit: impl FnMut(TraceRow) -> Result<()>,
     ) -> Result<u64> {
+        self.walk(filter, u64::MAX, |_, row| visit(row))
+    }
+
+    /// [`TraceLog::each`] with positions.
+    ///
+    /// # Errors
+    /// The store's, or the visitor's.
+    pub fn each_at(
+        &self,
+        filter: &TraceFilter,
+        visit: impl FnMut(u64, TraceRow) -> Result<()>,
+    ) -> Result<u64> {
+        self.walk(filter, u64::MAX, visit)
+    }
+
+    /// [`TraceLog::each`] up to and with a position.
+    ///
+    /// # Errors
+    /// The store's, or the visitor's.
+    pub fn each_until(
+        &self,
+        filter: &TraceFilter,
+        last: u64,
+        mut visit: impl FnMut(TraceRow) -> Result<()>,
+    ) -> Result<u64> {
+        self.walk(filter, last, |_, row| visit(row))
+    }
+
+    /// All matching rows up to a position, a page at a time.
+    fn walk(
+        &self,
+        filter: &TraceFilter,
+        last: u64,
+        mut visit: impl FnMut(u64, TraceRow) -> Result<()>,
+    ) -> Result<u64> {
         let mut left = filter.limit.unwrap_or(u64::MAX);
         let mut filter = filter.clone();
         let mut seen = 0;
         while left > 0 {
             filter.limit = Some(left.min(PAGE));
             let page = self.read(&filter)?;
-            let Some((last, _)) = page.last() else { break };
-            filter.after = *last;
+            let Some((end, _)) = page.last() else { break };
+            filter.after = *end;
             left -= page.len() as u64;
-            seen += page.len() as u64;
-            for (_, row) in page {
-                visit(row)?;
+            for (position, row) in page {
+                if position > last {
+                    return Ok(seen);
+                }
+                seen += 1;
+                visit(position, row)?;
             }
         }
         Ok(seen)
@@ -81,50 +119,6 @@ impl TraceLog {
         let filter = TraceFilter { after, limit: Some(1), ..TraceFilter::default() };
         let found = self.read(&filter)?.pop();
         Ok(found.filter(|(at, _)| *at == position).map(|(_, row)| row))
-    }
-
-    /// [`TraceLog::each`] with positions.
-    ///
-    /// # Errors
-    /// The store's, or the visitor's.
-    pub fn each_at(
-        &self,
-        filter: &TraceFilter,
-        mut visit: impl FnMut(u64, TraceRow) -> Result<()>,
-    ) -> Result<()> {
-        let mut filter = TraceFilter { limit: Some(PAGE), ..filter.clone() };
-        loop {
-            let page = self.read(&filter)?;
-            let Some((end, _)) = page.last() else { return Ok(()) };
-            filter.after = *end;
-            for (position, row) in page {
-                visit(position, row)?;
-            }
-        }
-    }
-
-    /// [`TraceLog::each`] up to and with a position.
-    ///
-    /// # Errors
-    /// The store's, or the visitor's.
-    pub fn each_until(
-        &self,
-        filter: &TraceFilter,
-        last: u64,
-        mut visit: impl FnMut(TraceRow) -> Result<()>,
-    ) -> Result<()> {
-        let mut filter = TraceFilter { limit: Some(PAGE), ..filter.clone() };
-        loop {
-            let page = self.read(&filter)?;
-            let Some((end, _)) = page.last() else { return Ok(()) };
-            filter.after = *end;
-            for (position, row) in page {
-                if position > last {
-                    return Ok(());
-                }
-                visit(row)?;
-            }
-        }
     }
 
     /// Writes the rows that match as JSON Lines; says how many.

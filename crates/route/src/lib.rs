@@ -34,6 +34,7 @@ pub use ledger::LEDGER_EVERY;
 pub use parts::Parts;
 pub use policy::after::{Keep, confidence, scored};
 pub use policy::before::Before;
+pub use policy::raise::{Raise, Raised};
 pub use policy::{Decider, Policy, Side};
 pub use private::{Private, PrivateRules};
 pub use routed::{Explained, Routed, Step};

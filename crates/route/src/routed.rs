@@ -254,9 +254,9 @@ impl Desk {
         embedding: Option<PendingEmbedding>,
         reply: Reply,
     ) {
-        let mut reason = Reason { threshold: before.threshold(), ..Reason::default() };
         let Some(embedding) = embedding else {
-            reason.why = "there is no text to judge".into();
+            let why = "there is no text to judge".into();
+            let reason = Reason { why, threshold: before.threshold(), ..Reason::default() };
             return self.send(request, reason, reply).await;
         };
         let score = match embedding.vector().await {
@@ -266,13 +266,33 @@ impl Desk {
         if reply.is_cancelled() {
             return;
         }
-        reason.confidence = Some(score);
-        if before.keeps(score) {
-            reason.why = "easy enough".into();
-            self.keep_soon(request, reason, true, reply).await;
-        } else {
-            reason.why = "too hard".into();
-            self.send(request, reason, reply).await;
+        match self.by_score(&before, score) {
+            (Side::Small, reason) => self.keep_soon(request, reason, true, reply).await,
+            (Side::Large, reason) => self.send(request, reason, reply).await,
+        }
+    }
+
+    /// The side of a request of this difficulty.
+    fn by_score(&self, before: &Before, score: f32) -> (Side, Reason) {
+        let reason = |why: &str| Reason {
+            why: why.into(),
+            confidence: Some(score),
+            threshold: before.threshold(),
+        };
+        match before.keeps(score) {
+            true => self.unless_raised(reason("easy enough")),
+            false => (Side::Large, reason("too hard")),
+        }
+    }
+
+    /// The small model's side for a reason, unless an alarm raised the threshold over its score.
+    fn unless_raised(&self, reason: Reason) -> (Side, Reason) {
+        match self.policy.raise.over(reason.confidence) {
+            Some(raised) => {
+                let threshold = raised.least.map(|least| least as f32).or(reason.threshold);
+                (Side::Large, Reason { why: raised.why(), threshold, ..reason })
+            }
+            None => (Side::Small, reason),
         }
     }
 
@@ -336,8 +356,8 @@ impl Desk {
             return Some((hit.to, reason(hit.why)));
         }
         Some(match sure {
-            _ if matches!(keep, Keep::All(_)) => (Side::Small, reason(keep.why())),
-            Some(sure) if keep.keeps(sure) => (Side::Small, reason(keep.why())),
+            _ if matches!(keep, Keep::All(_)) => self.unless_raised(reason(keep.why())),
+            Some(sure) if keep.keeps(sure) => self.unless_raised(reason(keep.why())),
             Some(_) => (Side::Large, reason("not sure enough".into())),
             None => (Side::Large, reason("the small model does not say how sure it is".into())),
         })

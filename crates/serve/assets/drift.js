@@ -61,6 +61,10 @@ function tests(watch) {
   ];
 }
 
+function canary({ canary }) {
+  return canary ? notice(canary.stands ? "" : "warn", h("p", {}, `On trial: ${canary.what}.`)) : null;
+}
+
 function notes({ notes }) {
   return notes?.length ? h("ul", { class: "note" }, notes.map((note) => h("li", {}, String(note)))) : null;
 }
@@ -86,7 +90,7 @@ export default {
         if (text === last || body.querySelector("details[open]") || body.contains(document.activeElement)) return;
         last = text;
         if (watch.state === "off") replace(body, OFF());
-        else replace(body, state(watch), notes(watch), alarms(watch), tests(watch), accuracy(watch));
+        else replace(body, state(watch), canary(watch), notes(watch), alarms(watch), tests(watch), accuracy(watch));
       } catch (why) {
         if (why.name === "AbortError") throw why;
         last = "";

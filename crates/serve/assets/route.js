@@ -23,6 +23,11 @@ function chosen({ chosen, threshold, bound, policy }) {
   ]);
 }
 
+function raised({ why, until }) {
+  const end = until ? `until ${until}` : "until the alarm is acknowledged or the route is fitted anew";
+  return `${capital(why)}, ${end}.`;
+}
+
 function curve(state) {
   const points = (list) => list.map((one) => (Array.isArray(one) ? one : [one.share_large, number(one.quality)])).sort((a, b) => a[0] - b[0]);
   const level = (q) => [[0, q], [1, q]];
@@ -75,7 +80,8 @@ export default {
         if (text === last || body.querySelector("details[open]")) return;
         last = text;
         const extra = Object.entries(state.bound ?? {}).filter(([name, v]) => !["alpha", "delta"].includes(name) && (typeof v !== "object"));
-        replace(body, state.unfitted ? notice("warn", h("p", {}, capital(String(state.unfitted)))) : null, chosen(state),
+        replace(body, state.raised ? notice("warn", h("p", {}, raised(state.raised))) : null,
+          state.unfitted ? notice("warn", h("p", {}, capital(String(state.unfitted)))) : null, chosen(state),
           state.large_assumed ? h("p", { class: "note" }, "No large model was asked when this was fitted: its answers are taken for right.") : null, state.curve?.length
           ? [curve(state), options(state)]
           : notice("", h("p", {}, "The threshold was set by hand, so there is no curve. ", h("code", {}, "sprat route fit"), " draws it from graded requests.")),

@@ -20,6 +20,15 @@ pub trait Source: Send {
     /// Those of the storage and the model: the present models stay, and it is tried again when
     /// the revision changes.
     fn load(&self, present: &[Arc<Served>]) -> Result<Vec<Arc<Served>>>;
+
+    /// Brings what is served up to date where that opens no model, such as the threshold of a
+    /// route; cheap, for it is called at every look.
+    ///
+    /// # Errors
+    /// Those of the storage: what holds stays, and it is tried again.
+    fn refresh(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Keeps `table` in step with `source` until interrupted, looking every `interval`. Runs on the
@@ -51,6 +60,9 @@ pub fn follow(
             }
             Ok(_) => {}
             Err(error) => tracing::warn!(code = error.code().id, %error, "aliases not read"),
+        }
+        if let Err(error) = source.refresh() {
+            tracing::warn!(code = error.code().id, %error, "the routes are as before");
         }
         let until = Instant::now() + interval;
         while !interrupt.requested() && Instant::now() < until {

@@ -125,8 +125,14 @@ pub(crate) fn run(cli: &Cli) -> Result<Done> {
         }
         Command::Choose => context.plain_project()?.choose(),
         Command::Release(flags) => context.plain_project()?.release(&flags.message),
+        Command::Promote(flags) if flags.canary => {
+            context.plain_project()?.promote_canary(&flags.version, &flags.message)
+        }
         Command::Promote(flags) => {
             context.plain_project()?.promote(&flags.version, flags.alias.as_deref(), &flags.message)
+        }
+        Command::Rollback(flags) if flags.canary => {
+            context.plain_project()?.rollback_canary(&flags.message)
         }
         Command::Rollback(flags) => {
             context.plain_project()?.rollback(flags.alias.as_deref(), &flags.message)

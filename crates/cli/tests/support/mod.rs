@@ -1,6 +1,7 @@
 //! Runs the real binary in a folder of its own.
 
 pub(crate) mod browser;
+pub(crate) mod watch;
 
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -112,8 +112,14 @@ impl FittedRoute {
 }
 
 impl Project {
-    fn routes_folder(&self) -> PathBuf {
+    pub(super) fn routes_folder(&self) -> PathBuf {
         self.state.join("routes")
+    }
+
+    pub(super) fn make_routes_folder(&self) -> Result<()> {
+        let folder = self.routes_folder();
+        std::fs::create_dir_all(&folder)
+            .map_err(|why| Error::io(&codes::WRITE, "make a folder", &folder, &why))
     }
 
     /// The file of a version's fitted route.
@@ -126,9 +132,7 @@ impl Project {
     /// # Errors
     /// `SPRAT-FLOW-WRITE`.
     pub(crate) fn keep_route(&self, route: &FittedRoute) -> Result<PathBuf> {
-        let folder = self.routes_folder();
-        std::fs::create_dir_all(&folder)
-            .map_err(|why| Error::io(&codes::WRITE, "make a folder", &folder, &why))?;
+        self.make_routes_folder()?;
         let path = self.route_file(&route.digest, route.policy);
         write_json(&path, route)?;
         Ok(path)

@@ -97,6 +97,11 @@ impl Project {
         })?;
         let record = &stepped.value;
         let file = record.route.as_ref().map(|route| self.keep_route(route)).transpose()?;
+        // Whoever fits anew trusts the new threshold more than an alarm about the old one.
+        let lowered = match &record.route {
+            Some(route) => self.lower_routes(Some(&route.digest), "sprat route fit")?,
+            None => Vec::new(),
+        };
         let mut page = page::of(&subject, record);
         let html = asked.html.clone().unwrap_or_else(|| self.reports().join("route.html"));
         page.write(&html)?;
@@ -107,6 +112,9 @@ impl Project {
                 file.display(),
                 subject.name
             ));
+        }
+        if !lowered.is_empty() {
+            page = page.paragraph("What an alarm had raised the threshold to is taken back.");
         }
         let refused = record.route.is_none().then(|| refusal(record));
         let body = json!({
@@ -121,6 +129,7 @@ impl Project {
             "tested": record.tested,
             "shortfall": record.shortfall,
             "file": file,
+            "lowered": !lowered.is_empty(),
             "html": html,
         });
         Ok(Done::new("sprat.route-fit/1", body, page).refused_by(refused))

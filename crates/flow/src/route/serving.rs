@@ -11,7 +11,7 @@ use sprat_registry::Tree;
 use sprat_route::policy::rules::{FixedRule, FixedRules};
 use sprat_route::policy::shadow::{Shadow, ShadowSink};
 use sprat_route::{
-    Before, Decider, Keep, Policy, PrivateRules, Routed, Side, Upstreams, curve::Point,
+    Before, Decider, Keep, Policy, PrivateRules, Raise, Routed, Side, Upstreams, curve::Point,
 };
 use sprat_task::settings::{RoutePolicy, RouteRule, RouteTo};
 use sprat_task::{Clock, Digest, Error, Result};
@@ -44,11 +44,14 @@ pub struct Opened {
 #[derive(Clone)]
 pub struct RouteState {
     model: String,
-    policy: RoutePolicy,
+    pub(super) digest: Digest,
+    pub(super) policy: RoutePolicy,
     keep_above: Option<f64>,
     fitted: Option<Arc<FittedRoute>>,
     unfitted: Option<String>,
     large: Arc<Upstreams>,
+    /// What an alarm raised the threshold to, as requests are told now.
+    pub(super) raise: Arc<Raise>,
     shadow: Option<Arc<Shadow>>,
     clock: Arc<dyn Clock>,
 }
@@ -181,7 +184,10 @@ impl Project {
         let shadow = sink
             .filter(|_| route.shadow > 0.0)
             .map(|sink| Arc::new(Shadow::new(route.shadow, SHADOWS, sink)));
+        let raise = Arc::new(Raise::default());
+        raise.set(self.raised(&subject.digest, route.policy)?);
         let policy = Policy {
+            raise: Arc::clone(&raise),
             private: PrivateRules { personal: route.keep_personal },
             fixed: fixed(&route.rules)?,
             decider,
@@ -192,11 +198,13 @@ impl Project {
         let routed = Routed::new(Arc::clone(&opened.generator), Arc::clone(large), policy)?;
         let state = RouteState {
             model: subject.name.clone(),
+            digest: subject.digest,
             policy: route.policy,
             keep_above: route.keep_above,
             fitted,
             unfitted,
             large: Arc::clone(large),
+            raise,
             shadow,
             clock: Arc::clone(&self.clock),
         };
@@ -263,6 +271,11 @@ fn fixed(rules: &[RouteRule]) -> Result<FixedRules> {
 }
 
 impl RouteState {
+    /// The version in words.
+    pub fn model(&self) -> &str {
+        &self.model
+    }
+
     /// Why the small model answers alone, where it does for want of a fitted route.
     pub fn unfitted(&self) -> Option<&str> {
         self.unfitted.as_deref()
@@ -293,6 +306,11 @@ impl RouteState {
             "large": self.large.names(),
             "unfitted": self.unfitted,
             "threshold": fit.map_or(self.keep_above, |fit| fit.threshold),
+            "raised": self.raise.get().map(|raised| json!({
+                "alarm": raised.alarm, "test": raised.test, "share": raised.share,
+                "threshold": raised.least, "since": raised.at, "until": raised.until,
+                "why": raised.why(),
+            })),
             "bound": fit.map(|fit| json!({
                 "alpha": fit.options.bound.alpha,
                 "delta": fit.options.bound.delta,

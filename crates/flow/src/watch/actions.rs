@@ -1,10 +1,11 @@
 //! What follows an alarm. Each action is planned in the state first, then taken, then settled: a
 //! process that dies in between leaves it to the next look, so that it is taken at least once.
 
+use super::canary;
 use crate::{Project, codes};
 use serde_json::{Value, json};
 use sprat_monitor::{Act, Alarm, Outcome, WatchState};
-use sprat_registry::Expect;
+use sprat_registry::{Expect, Version};
 use sprat_task::{Error, Result, Timestamp};
 use std::io::Write;
 use std::path::Path;
@@ -43,7 +44,7 @@ impl Project {
                 (Outcome::Done, self.write_down(&alarm)?)
             } else if dry_run || self.settings.watch.dry_run {
                 (Outcome::DryRun, self.intention(&action))
-            } else if self.cooling(state.last_done(&action), now) {
+            } else if action != "withdraw" && self.cooling(state.last_done(&action), now) {
                 let detail = format!("taken within the last {}", self.settings.watch.cooldown);
                 (Outcome::Cooling, detail)
             } else {
@@ -67,7 +68,8 @@ impl Project {
     }
 
     /// The actions that follow an alarm. The record comes first, whatever the settings say.
-    /// A version that was promoted without asking is taken back by any alarm of its first time.
+    /// A version that was promoted without asking is taken back by any alarm of its first time, and
+    /// one on trial by any alarm about it.
     fn actions_for(&self, alarm: &Alarm) -> Result<Vec<String>> {
         let watch = &self.settings.watch;
         let mut actions = vec!["log".to_owned()];
@@ -77,9 +79,14 @@ impl Project {
         if on_trial {
             actions.push("rollback".to_owned());
         }
+        let canary = alarm.test == canary::TEST;
+        if canary {
+            actions.push("withdraw".to_owned());
+        }
         for action in &watch.actions {
             let only = &watch.rollback_on;
-            let spared = action == "rollback" && !only.is_empty() && !only.contains(&alarm.test);
+            let other = canary || (!only.is_empty() && !only.contains(&alarm.test));
+            let spared = action == "rollback" && other;
             if !spared && !actions.contains(action) {
                 actions.push(action.clone());
             }
@@ -117,6 +124,11 @@ impl Project {
                 self.settings.watch.command.first().map_or("", String::as_str)
             ),
             "rollback" => format!("would point `{alias}` back at its previous version"),
+            "withdraw" => "would take the canary away".into(),
+            "escalate" => format!(
+                "would send {} of the requests to the large models",
+                sprat_report::number::percent(self.settings.watch.escalate_share)
+            ),
             _ => "would write a proposal to retrain".into(),
         }
     }
@@ -126,6 +138,8 @@ impl Project {
             "webhook" => self.post(alarm),
             "command" => self.start(alarm),
             "rollback" => self.roll_back(alarm),
+            "withdraw" => self.withdraw(alarm),
+            "escalate" => self.escalate(alarm),
             "retrain" => self.propose(alarm),
             other => Err(Error::new(&codes::WATCH_ACTION, format!("`{other}` is no action"))),
         }
@@ -221,13 +235,34 @@ impl Project {
         Err(failed(format!("`{program}` ended with {status}: {}", words.trim())))
     }
 
+    /// That the alias does not point at what an alarm is about, in words.
+    fn moved_on(&self, alarm: &Alarm, current: Option<&Version>) -> Option<String> {
+        let current = current.map(Version::to_string);
+        (current.as_deref() != Some(&alarm.version)).then(|| {
+            let (alias, now) = (&self.settings.release.alias, current.as_deref());
+            let now = now.unwrap_or("nothing");
+            format!("`{alias}` points at {now}, not at {}", alarm.version)
+        })
+    }
+
+    /// Raises the threshold of the route of the version that the alarm is about.
+    fn escalate(&self, alarm: &Alarm) -> Result<String> {
+        let current = self.current()?;
+        if current.is_some()
+            && let Some(moved) = self.moved_on(alarm, current.as_ref())
+        {
+            return Ok(moved);
+        }
+        // Without a promoted version the alarm is about one that is served by its name.
+        let version = current.map_or_else(|| self.version(&alarm.version), Ok)?;
+        self.raise_route(&version, (alarm.id, &alarm.test))
+    }
+
     /// Points the alias back, if it still points at what the alarm is about.
     fn roll_back(&self, alarm: &Alarm) -> Result<String> {
         let alias = &self.settings.release.alias;
-        let current = self.current()?.map(|version| version.to_string());
-        if current.as_deref() != Some(&alarm.version) {
-            let now = current.unwrap_or_else(|| "nothing".into());
-            return Ok(format!("`{alias}` points at {now} already, not at {}", alarm.version));
+        if let Some(moved) = self.moved_on(alarm, self.current()?.as_ref()) {
+            return Ok(moved);
         }
         let why = format!("alarm {}: {}", alarm.id, alarm.test);
         let moved = self.registry.rollback(self.task(), alias, WHO, &why)?;
@@ -251,12 +286,7 @@ impl Project {
 
     /// Points the alias at a version if it still points where it is expected to; for promotion
     /// after an improvement.
-    pub(crate) fn promote_from(
-        &self,
-        version: &sprat_registry::Version,
-        expected: u32,
-        why: &str,
-    ) -> Result<()> {
+    pub(crate) fn promote_from(&self, version: &Version, expected: u32, why: &str) -> Result<()> {
         let alias = &self.settings.release.alias;
         let expect = Expect::Version(expected);
         self.registry.promote(version, alias, expect, WHO, why).map(drop)

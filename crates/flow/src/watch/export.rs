@@ -109,7 +109,7 @@ impl Project {
                 }
                 Ok(())
             });
-            done.map_err(|error| {
+            done.map(drop).map_err(|error| {
                 failed = Some(error);
                 std::io::Error::other("the traces ended early")
             })
@@ -132,9 +132,7 @@ impl Project {
         let text = row.text.as_deref()?;
         let answered = row.label.as_deref().or(row.output.as_deref());
         let right = match said {
-            Some(said) => {
-                gold_label(said, row).or(said.output.as_deref()).or(answered.filter(|_| said.good))
-            }
+            Some(said) => right_answer(said, row),
             None => answered.filter(|_| unconfirmed),
         }?;
         let mut messages = Vec::new();
@@ -185,6 +183,13 @@ impl Project {
         })?;
         Ok((rows, rows))
     }
+}
+
+/// The right answer by what was said of an answer: the corrected one, or the answered one where it
+/// was right.
+pub(super) fn right_answer<'a>(said: &'a FeedbackRow, row: &'a TraceRow) -> Option<&'a str> {
+    let answered = row.output.as_deref().filter(|_| said.good);
+    gold_label(said, row).or(said.output.as_deref()).or(answered)
 }
 
 /// The cells of a page of traces, in the order of the columns.

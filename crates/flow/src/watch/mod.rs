@@ -1,20 +1,25 @@
 //! `sprat watch`: looks at new traces, says how the tests stand, and does what follows an alarm.
 //!
-//! All that is known lies under `.sprat/watch`: the state of the tests (`state.json`) and the
-//! latest draw for labelling (`draw.json`). One process at a time looks (`lock`).
+//! All that is known lies under `.sprat/watch`: the state of the tests (`state.json`), the latest
+//! draw for labelling (`draw.json`) and a version on trial (`canary.json`). One process at a time
+//! looks (`lock`).
 
 mod actions;
 mod calibrate;
+mod canary;
 mod export;
 mod improve;
 mod labelled;
 mod report;
-mod shifts;
 
 pub use crate::versions::who as user;
 pub use calibrate::CalibrateOptions;
+pub use canary::Canary;
 pub use export::{ExportFormat, ExportOptions};
 pub use labelled::{Asked, Labelled};
+
+use canary::CanaryState;
+use export::right_answer;
 
 use crate::answers::Questions;
 use crate::{Project, bundle, codes};
@@ -35,6 +40,8 @@ pub struct Look {
     pub raised: Vec<Alarm>,
     /// What labelled answers say of the accuracy, where there are any.
     pub labelled: Option<Labelled>,
+    /// How the version on trial stands, where there is one.
+    canary: Option<CanaryState>,
     /// Why something could not be said.
     pub notes: Vec<String>,
 }
@@ -155,12 +162,28 @@ impl Project {
         if let Some(alarm) = labelled.as_ref().and_then(|labelled| labelled.alarm(&name)) {
             raised.extend(state.raise_from(alarm));
         }
+        let (canary, against) = match self.look_at_canary(dry_run) {
+            Ok(found) => found,
+            Err(why) => {
+                notes.push(format!("the canary could not be looked at: {why}"));
+                (None, None)
+            }
+        };
+        if let Some(alarm) = against {
+            let again = alarm.clone();
+            match state.raise_from(alarm) {
+                Some(alarm) => raised.push(alarm),
+                // Its alarm stands, and what should have followed did not: a dry run, a full disk.
+                None if !dry_run && !self.settings.watch.dry_run => drop(self.withdraw(&again)?),
+                None => {}
+            }
+        }
         self.follow_up(&mut state, &raised, dry_run)?;
         // As they stand after the actions.
         let raised =
             raised.iter().filter_map(|new| state.alarms().iter().find(|a| a.id == new.id)).cloned();
         let raised = raised.collect();
-        Ok(Look { raised, state, labelled, notes })
+        Ok(Look { raised, state, labelled, canary, notes })
     }
 
     /// The released model's confidence on the validation rows, and whether it was right; none where
@@ -197,10 +220,11 @@ impl Project {
         Ok(Some(step.value))
     }
 
-    /// Takes note of all standing alarms. `relearn`: the requests from now on are the new normal.
+    /// Takes note of all standing alarms, and takes back what they raised the thresholds of routes
+    /// to. `relearn`: the requests from now on are the new normal.
     ///
     /// # Errors
-    /// Those of the state.
+    /// Those of the state and of the routes' files.
     pub fn watch_acknowledge(&self, relearn: bool, why: &str) -> Result<crate::Done> {
         let _lock = self.watch_lock()?;
         let file = self.watch_state_file();
@@ -213,12 +237,16 @@ impl Project {
             state.relearn();
         }
         state.save(&file)?;
+        let lowered = self.lower_routes(None, why)?;
         let body = serde_json::json!({
-            "acknowledged": acknowledged, "relearn": relearn, "who": crate::versions::who(),
+            "acknowledged": acknowledged, "relearn": relearn, "lowered": lowered, "who": crate::versions::who(),
             "why": why,
         });
         self.registry.record_event(self.task(), "watch-acknowledged", &body)?;
         let mut text = format!("{acknowledged} alarm(s) acknowledged");
+        if !lowered.is_empty() {
+            text += &format!("; the route of {} is as it was fitted", lowered.join(", "));
+        }
         if relearn {
             text += &format!("; the next {} requests are the new normal", state.setup().history);
         }

@@ -27,6 +27,12 @@ impl Look {
             "alarms": state.alarms(),
             "accuracy": state.accuracy(),
             "labelled": self.labelled,
+            "canary": self.canary.as_ref().map(|canary| {
+                let mut body = json!(canary);
+                body["what"] = json!(canary.sentence());
+                body["stands"] = json!(canary.goes_on());
+                body
+            }),
             "notes": self.notes,
         })
     }
@@ -61,6 +67,11 @@ impl Look {
             ),
             Phase::Quiet => page.verdict(Tone::Good, "quiet"),
             Phase::Alarm => page.verdict(Tone::Bad, "an alarm stands"),
+        };
+        let page = match &self.canary {
+            Some(canary) if canary.goes_on() => page.verdict(Tone::Plain, canary.sentence()),
+            Some(canary) => page.verdict(Tone::Warn, canary.sentence()),
+            None => page,
         };
         let mut page = page.list(self.notes.clone());
         let tests = state.tests();
@@ -199,7 +210,8 @@ impl Project {
     /// # Errors
     /// Those of the registry.
     pub fn watch_log(&self) -> Result<Done> {
-        let labels = ["watch-alarm", "watch-action", "watch-acknowledged"];
+        let labels =
+            ["watch-alarm", "watch-action", "watch-acknowledged", "watch-lowered", "watch-canary"];
         let events = self.registry.events(self.task(), None)?.into_iter();
         let events: Vec<_> =
             events.filter(|event| labels.contains(&event.label.as_str())).collect();
@@ -220,6 +232,13 @@ impl Project {
                 "watch-action" => (
                     format!("alarm {}: {} {}", number("alarm"), text("action"), text("outcome")),
                     text("detail"),
+                ),
+                "watch-canary" => {
+                    (format!("canary {}: {}", text("version"), text("what")), text("why"))
+                }
+                "watch-lowered" => (
+                    format!("route of {} lowered by {}", text("version"), text("who")),
+                    text("why"),
                 ),
                 _ => (format!("acknowledged by {}", text("who")), text("why")),
             };

@@ -26,7 +26,11 @@ pub use bundle::is_writer;
 pub(crate) use bundle::{Writer, adapter_digest, check_adapter};
 pub(crate) use form::AnswerSchema;
 pub(crate) use manifest::WriterManifest;
-pub(crate) use score::{Judge, ask};
+pub(crate) use release::WriterSubject;
+pub(crate) use score::{Asked, Judge, ask};
+pub(crate) use shrink::WriterShrink;
+pub(crate) use tune::WriterRecord;
+pub(crate) use up::{shrink_line, tune_line};
 
 use crate::project::read_json;
 use crate::{Project, codes};

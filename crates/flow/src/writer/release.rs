@@ -33,7 +33,7 @@ pub(crate) struct WriterSubject<'a> {
 
 impl WriterSubject<'_> {
     /// The bundle: the chosen variant, or the tuned model where none passed.
-    fn bundle(&self) -> PathBuf {
+    pub(crate) fn bundle(&self) -> PathBuf {
         match self.shrunk.winner() {
             Some(winner) => self.shrunk.bundle(winner.weights),
             None => self.tuned.bundle(),
@@ -218,9 +218,20 @@ impl Project {
     }
 
     fn answers_of(&self, version: &Version, asked: &Asked) -> Result<Vec<String>> {
-        let folder: &Path = &self.registry.checkout(version)?;
-        let name = version.to_string();
-        let model = self.local(&name, folder)?;
+        self.answers_in(&version.to_string(), &self.registry.checkout(version)?, asked)
+    }
+
+    /// What the model in a folder answers.
+    ///
+    /// # Errors
+    /// Those of opening it; an interruption.
+    pub(crate) fn answers_in(
+        &self,
+        name: &str,
+        folder: &Path,
+        asked: &Asked,
+    ) -> Result<Vec<String>> {
+        let model = self.local(name, folder)?;
         let request = |text: &str| Request::text(text);
         Ok(Given::from(model.as_ref(), &request, &asked.texts, &self.interrupt)?.outputs)
     }

@@ -97,7 +97,7 @@ impl Project {
     }
 }
 
-fn tune_line(tuned: &Stepped<WriterRecord>) -> String {
+pub(crate) fn tune_line(tuned: &Stepped<WriterRecord>) -> String {
     let outcome = &tuned.value.outcome;
     format!(
         "validation loss {:.4} → {:.4} nats a token, best at step {} of {}",
@@ -105,7 +105,7 @@ fn tune_line(tuned: &Stepped<WriterRecord>) -> String {
     )
 }
 
-fn shrink_line(shrunk: &Stepped<WriterShrink>) -> String {
+pub(crate) fn shrink_line(shrunk: &Stepped<WriterShrink>) -> String {
     match shrunk.winner() {
         Some(winner) => format!(
             "{}: loss {}, {} of {} in memory",

@@ -165,7 +165,7 @@ impl WatchState {
                 return Ok(raised);
             }
             for (position, row) in &page {
-                if counts(row) {
+                if is_answer(row) {
                     self.take(*position, row, log, &mut raised)?;
                 }
                 self.seen = *position;
@@ -208,7 +208,10 @@ impl WatchState {
         }
         for found in found {
             let name = found.test.name();
-            let stands = |alarm: &&mut Alarm| alarm.standing && alarm.test == name;
+            // One that stands of another version says nothing of this one.
+            let stands = |alarm: &&mut Alarm| {
+                alarm.standing && alarm.test == name && alarm.version == self.version
+            };
             if let Some(alarm) = self.alarms.iter_mut().find(stands) {
                 alarm.repeats += 1;
                 continue;
@@ -220,6 +223,7 @@ impl WatchState {
             );
             let alarm = Alarm {
                 test: name.to_owned(),
+                version: self.version.clone(),
                 evidence: found.statistic,
                 threshold: found.threshold,
                 request: found.at,
@@ -238,7 +242,6 @@ impl WatchState {
     fn raise(&mut self, mut alarm: Alarm) -> Alarm {
         self.alarms_so_far += 1;
         alarm.id = self.alarms_so_far;
-        alarm.version.clone_from(&self.version);
         alarm.standing = true;
         self.alarms.push(alarm.clone());
         if self.alarms.len() > REMEMBERED {
@@ -249,9 +252,13 @@ impl WatchState {
     }
 
     /// Raises an alarm that comes from elsewhere, such as labelled answers; none where one of its
-    /// test stands already.
-    pub fn raise_from(&mut self, alarm: Alarm) -> Option<Alarm> {
-        let stands = self.alarms.iter().any(|known| known.standing && known.test == alarm.test);
+    /// test stands already for its version, by default the watched one.
+    pub fn raise_from(&mut self, mut alarm: Alarm) -> Option<Alarm> {
+        if alarm.version.is_empty() {
+            alarm.version.clone_from(&self.version);
+        }
+        let same = |known: &Alarm| known.test == alarm.test && known.version == alarm.version;
+        let stands = self.alarms.iter().any(|known| known.standing && same(known));
         (!stands).then(|| self.raise(alarm))
     }
 
@@ -264,7 +271,7 @@ impl WatchState {
             ..TraceFilter::default()
         };
         log.each_until(&filter, to, |row| {
-            if counts(&row) {
+            if is_answer(&row) {
                 let embedding = row.sketch.as_deref().and_then(unsketch);
                 rows.push((row, embedding));
             }
@@ -316,7 +323,7 @@ impl WatchState {
 }
 
 /// Whether a trace is one of an answer: embeddings leave traces too.
-fn counts(row: &TraceRow) -> bool {
+pub fn is_answer(row: &TraceRow) -> bool {
     let answered = row.status == 0 || (200..300).contains(&row.status);
     let silent = row.label.is_none() && row.scores.is_empty() && row.completion_tokens == 0;
     !(answered && silent && row.confidence.is_none())

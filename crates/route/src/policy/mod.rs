@@ -2,11 +2,13 @@
 //!
 //! The order is fixed: what is private stays ([`crate::PrivateRules`]); then the fixed rules of
 //! whoever runs the server ([`rules`]); then a score, either of the request before any model is
-//! asked ([`before`]) or of the small model's answer ([`after`]). What a request says can move its
-//! score, but no text names a side: there is nothing in here that reads instructions.
+//! asked ([`before`]) or of the small model's answer ([`after`]), whose threshold an alarm may raise
+//! for a time ([`raise`]). What a request says can move its score, but no text names a side: there
+//! is nothing in here that reads instructions.
 
 pub mod after;
 pub mod before;
+pub mod raise;
 pub mod rules;
 pub mod shadow;
 pub mod split;
@@ -14,6 +16,7 @@ pub mod split;
 use crate::PrivateRules;
 use after::Keep;
 use before::Before;
+use raise::Raise;
 use rules::FixedRules;
 use shadow::Shadow;
 use sprat_infer::{Constraint, Request};
@@ -47,6 +50,8 @@ pub struct Policy {
     pub fixed: FixedRules,
     /// What decides otherwise.
     pub decider: Decider,
+    /// What takes more requests from the small model than `decider` does, while it holds.
+    pub raise: Arc<Raise>,
     /// What a large model's answer must satisfy where the request says nothing.
     pub constraint: Option<Constraint>,
     /// Asks the large models about a share of what the small one kept.

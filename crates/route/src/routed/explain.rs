@@ -1,6 +1,6 @@
 //! What a route would do with one request, and why, step by step.
 
-use super::Routed;
+use super::{Desk, Routed};
 use crate::policy::after::{Keep, confidence, scored};
 use crate::policy::{Decider, Side};
 use serde::Serialize;
@@ -10,7 +10,7 @@ use sprat_task::Result;
 /// One look at a request.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Step {
-    /// What was looked at: `private`, `rules`, `before`, `after`, `label rules`.
+    /// What was looked at: `private`, `rules`, `before`, `after`, `label rules`, `raised`.
     pub step: &'static str,
     /// What was found, in words.
     pub found: String,
@@ -80,17 +80,14 @@ impl Routed {
                 };
                 let embedding = embedding.wait_until(request.deadline)?;
                 let score = before.score(&embedding.vector);
-                let (side, why) = match before.keeps(score) {
-                    true => (Side::Small, "easy enough"),
-                    false => (Side::Large, "too hard"),
-                };
+                let (side, reason) = desk.by_score(before, score);
                 let calibrated = before.fit.decide(f64::from(score)).confidence;
                 let found = format!("difficulty score {}", compared(Some(score), threshold));
-                trail.add("before", found, true);
-                let told = plain(trail, side, why.into());
+                trail.scored("before", found, &reason.why, raised(desk, Some(score)));
+                let told = plain(trail, side, reason.why);
                 Ok(Explained {
                     score: Some(score),
-                    threshold,
+                    threshold: reason.threshold,
                     calibrated: finite(calibrated),
                     ..told
                 })
@@ -113,14 +110,16 @@ impl Routed {
                 };
                 let by_rule = reason.why.starts_with("rule ");
                 let found = format!("confidence {}", compared(sure, keep.threshold()));
-                trail.add("after", found, !by_rule);
                 if by_rule {
+                    trail.add("after", found, false);
                     trail.add("label rules", reason.why.clone(), true);
+                } else {
+                    trail.scored("after", found, &reason.why, raised(desk, sure));
                 }
                 let told = plain(trail, side, reason.why);
                 Ok(Explained {
                     score: sure,
-                    threshold: keep.threshold(),
+                    threshold: reason.threshold,
                     calibrated,
                     small_answer: answer.map(|answer| answer.output.clone()),
                     ..told
@@ -136,6 +135,21 @@ impl Trail {
     fn add(&mut self, step: &'static str, found: String, decided: bool) {
         self.0.push(Step { step, found, decided });
     }
+
+    /// A look at a score; `raised`: the words of the raise that would take such a request from the
+    /// small model. It decided where the reason given is its own.
+    fn scored(&mut self, step: &'static str, found: String, why: &str, raised: Option<String>) {
+        let raised = raised.filter(|words| words == why);
+        self.add(step, found, raised.is_none());
+        if let Some(words) = raised {
+            self.add("raised", words, true);
+        }
+    }
+}
+
+/// The words of the raise that takes a request of this score from the small model.
+fn raised(desk: &Desk, score: Option<f32>) -> Option<String> {
+    desk.policy.raise.over(score).map(|raised| raised.why())
 }
 
 fn name(side: Side) -> &'static str {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::policy::rules::{FixedRule, FixedRules};
 use crate::policy::shadow::{Compared, Shadow, ShadowSink};
-use crate::{Breaker, Budget, Limit, Limits, PrivateRules, Upstream};
+use crate::{Breaker, Budget, Limit, Limits, PrivateRules, Raise, Raised, Upstream};
 use sprat_infer::remote::Settings;
 use sprat_infer::remote::mock::{Act, Mock};
 use sprat_infer::{Constraint, Remote};
@@ -61,6 +61,7 @@ fn policy(when_large_fails: WhenLargeFails) -> Policy {
         private: PrivateRules { personal: true },
         fixed: FixedRules::default(),
         decider: Decider::After(Keep::Above(0.8)),
+        raise: Arc::default(),
         constraint: Some(Constraint::Labels(["card", "loan"].map(String::from).to_vec())),
         shadow: None,
         when_large_fails,
@@ -376,4 +377,43 @@ fn a_shadow_respects_the_budget() {
         std::thread::sleep(Duration::from_millis(5));
     }
     assert_eq!((shadow.counts().unanswered, mock.seen().len()), (1, 0));
+}
+
+#[test]
+fn a_raised_threshold_sends_more_until_it_is_taken_back_and_never_what_is_private() {
+    let mock = Mock::start(|_| Act::Say("loan".into())).unwrap();
+    let raise: Arc<Raise> = Arc::default();
+    let policy = Policy { raise: raise.clone(), ..policy(WhenLargeFails::Small) };
+    let text = Some(FixedRule::expression("^vip").unwrap());
+    let vip = FixedRule { text, ..FixedRule::to(Side::Small) };
+    let policy = Policy { fixed: FixedRules::new(vec![vip]).unwrap(), ..policy };
+    let limits = Limits { hour: Limit { usd: None, tokens: Some(1_000) }, ..Limits::default() };
+    let route = routed(vec![upstream("big", &mock)], limits, policy);
+    let large = |text: &str| ask(&route, text).unwrap().1.large;
+    let raised = |least| Raised {
+        alarm: 3,
+        test: "novelty".into(),
+        share: 0.5,
+        least,
+        at: Timestamp(0),
+        until: None,
+    };
+    assert!(!large("card 0.85") && large("card 0.5"));
+    assert!(raise.set(Some(raised(Some(0.9)))));
+    assert!(!raise.set(Some(raised(Some(0.9)))), "nothing new");
+    let by = ask(&route, "card 0.85").unwrap().1;
+    assert_eq!((by.large, by.threshold), (true, Some(0.9)));
+    assert_eq!(by.why, "not sure enough since alarm 3 (novelty) raised the threshold");
+    // What the threshold sends up anyway goes for its old reason; the surest stay.
+    assert_eq!(ask(&route, "card 0.5").unwrap().1.why, "not sure enough");
+    assert!(!large("card 0.95"));
+    let told = route.explain(&Request::text("card 0.85")).unwrap();
+    assert_eq!((told.side, told.steps.last().unwrap().step), ("large", "raised"));
+    raise.set(Some(raised(None)));
+    assert!(large("card 1.0"));
+    assert!(!large("vip 1.0") && !large("ann@example.org 1.0"), "rules and privacy stand above");
+    // A budget that is used up holds as ever: the small model's answer stands.
+    while large("card 1.0") {}
+    raise.set(None);
+    assert_eq!(ask(&route, "card 0.85").unwrap().1.why, "sure enough");
 }

@@ -31,7 +31,7 @@ pub static UNKNOWN_KEY: Code = Code {
 };
 
 /// What may follow an alarm.
-const WATCH_ACTIONS: [&str; 5] = ["log", "webhook", "command", "rollback", "retrain"];
+const WATCH_ACTIONS: [&str; 6] = ["log", "webhook", "command", "escalate", "rollback", "retrain"];
 
 /// Larger files are not settings.
 const MAX_BYTES: u64 = 1 << 20;
@@ -184,6 +184,7 @@ impl Settings {
         let wide = [
             ("watch.false_alarm_every", watch.false_alarm_every, 100, 1_000_000_000_000),
             ("watch.history", watch.history, 100, 1_000_000),
+            ("watch.canary_requests", watch.canary_requests, 1, 1_000_000),
             ("serve.trace_rows", self.serve.trace_rows.unwrap_or(1), 1, u64::MAX),
         ];
         for (field, value, least, most) in wide {
@@ -201,6 +202,7 @@ impl Settings {
             let missing = match action.as_str() {
                 "webhook" => watch.webhook.is_none().then_some("watch.webhook"),
                 "command" => watch.command.is_empty().then_some("watch.command"),
+                "escalate" => self.route.large.is_empty().then_some("route.large"),
                 other if WATCH_ACTIONS.contains(&other) => None,
                 other => {
                     let known = WATCH_ACTIONS.iter().copied();
@@ -213,6 +215,17 @@ impl Settings {
             if let Some(field) = missing {
                 return out(field, format!("the action `{action}` needs `{field}`"));
             }
+        }
+        let share = watch.escalate_share;
+        if !(share > 0.0 && share <= 1.0) {
+            return out("watch.escalate_share", format!("{share} is out of range: above 0, to 1"));
+        }
+        let by_hand = self.route.keep_above.is_some() && share < 1.0;
+        if by_hand && watch.actions.iter().any(|action| action == "escalate") {
+            let what = "with `route.keep_above` nothing says which threshold sends such a share";
+            return Err(Error::new(&INVALID, what)
+                .field("watch.escalate_share")
+                .help("Set it to 1, or fit the route: `sprat route fit`."));
         }
         let secure = |url: &String| url.starts_with("https://") || url.starts_with("http://");
         if watch.webhook.as_ref().is_some_and(|url| !secure(url)) {
@@ -239,6 +252,14 @@ impl Settings {
         let sum: f64 = self.route.split.iter().map(|part| part.share).sum();
         if sum > 1.0 + 1e-9 {
             return out("route.split.share", format!("the shares sum to {sum}, more than 1"));
+        }
+        let canary = self.watch.canary_share;
+        if !(0.0..=1.0).contains(&canary) {
+            return out("watch.canary_share", format!("{canary} is out of range: 0 to 1"));
+        }
+        if sum > 0.0 && sum + canary > 1.0 + 1e-9 {
+            let what = format!("with those of `route.split` the shares sum to {}", sum + canary);
+            return out("watch.canary_share", what);
         }
         Ok(())
     }
@@ -416,7 +437,13 @@ mod tests {
             "[watch]\nactions = [\"webhook\"]",
             "[watch]\nactions = [\"rolback\"]",
             "[watch]\nwebhook = \"ftp://a\"",
+            "[watch]\nactions = [\"escalate\"]",
+            "[watch]\nescalate_share = 0.0",
+            "[route]\nlarge = [\"a\"]\nkeep_above = 0.5\n[watch]\nactions = [\"escalate\"]\nescalate_share = 0.5",
             "[watch]\ninterval = \"0s\"",
+            "[watch]\ncanary_share = 1.5",
+            "[watch]\ncanary_requests = 0",
+            "[watch]\ncanary_share = 0.6\n[[route.split]]\nversion = \"v1\"\nshare = 0.5",
             "[route]\nalpha = 0.0",
             "[route]\nshadow = 1.5",
             "[[route.split]]\nversion = \"v1\"\nshare = 2.0",

@@ -449,7 +449,8 @@ section! {
         window: usize = 1000,
         /// How often new traces are looked at.
         interval: Span = Span::seconds(30),
-        /// What follows an alarm, in this order: `log`, `webhook`, `command`, `rollback` (points
+        /// What follows an alarm, in this order: `log`, `webhook`, `command`, `escalate` (raises the
+        /// route's threshold, so that more requests go to the large models), `rollback` (points
         /// `release.alias` back at its previous version), `retrain` (writes a proposal).
         actions: Vec<String> = vec!["log".into()],
         /// Only tests whose alarms are followed by `rollback`; without any all are. `accuracy` is
@@ -468,10 +469,21 @@ section! {
         /// The program and its arguments that `command` starts, without a shell, with the alarm as
         /// JSON on its standard input: for e-mail, for example.
         command: Vec<String> = Vec::new(),
+        /// How far `escalate` raises the threshold: the share of the requests that then go to the
+        /// large models, as `sprat route fit` measured it; 1: all that may leave.
+        escalate_share: f64 = 1.0,
+        /// For how long it stays raised. Without it until the alarm is acknowledged
+        /// (`sprat watch acknowledge`) or the route is fitted anew.
+        escalate_for: Option<Span> = None,
         /// How many traces `sprat label` draws for labelling.
         label_budget: usize = 100,
-        /// `sprat improve` promotes a release that is shown to be better by itself.
+        /// `sprat improve` promotes a release that is shown to be better by itself, through a canary.
         auto: bool = false,
+        /// The share of the requests that a canary gets beside the promoted version; 0: a release
+        /// that is shown to be better is promoted at once.
+        canary_share: f64 = 0.1,
+        /// A canary that has answered so many requests without an alarm is promoted wholly.
+        canary_requests: u64 = 1000,
     }
 }
 

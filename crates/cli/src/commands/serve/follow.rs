@@ -3,7 +3,7 @@
 
 use super::shadow::Recorded;
 use super::traces;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sprat_flow::{AdapterRef, Project, RouteState, Subject};
 use sprat_infer::{DecoderModel, Embedder, Generator};
 use sprat_monitor::Recorder;
@@ -11,6 +11,7 @@ use sprat_route::Upstreams;
 use sprat_route::policy::split::{Part, Split};
 use sprat_serve::{Served, Source};
 use sprat_task::{Result, SystemClock, Timestamp};
+use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -24,10 +25,8 @@ pub(super) struct Releases {
     large: Option<Arc<Upstreams>>,
     /// Where traces go, and the comparisons of shadowed requests.
     recorder: Arc<Recorder>,
-    /// The route behind the first model, for `/v1/route`.
-    route: Mutex<Option<RouteState>>,
-    /// The versions beside the served one, as they were loaded.
-    beside: Mutex<Vec<String>>,
+    /// The tuned models that are open, the one that was asked for first before all others.
+    open: Mutex<Vec<Answering>>,
 }
 
 /// What a reference stands for.
@@ -58,15 +57,13 @@ impl Releases {
     ) -> Result<Self> {
         let recorder = Arc::new(traces::recorder(&project, Arc::new(SystemClock))?);
         let large = project.upstreams(Arc::new(SystemClock))?;
-        let (route, beside) = (Mutex::default(), Mutex::default());
         Ok(Releases {
             project: Mutex::new(project),
             fixed,
             adapters,
             large,
             recorder,
-            route,
-            beside,
+            open: Mutex::default(),
         })
     }
 
@@ -75,9 +72,9 @@ impl Releases {
         Arc::clone(&self.recorder)
     }
 
-    /// The document of `/v1/route`, as of now.
+    /// The document of `/v1/route`, as of now: of the first model's route.
     pub(super) fn route(&self) -> Option<Value> {
-        lock(&self.route).as_ref().map(RouteState::document)
+        lock(&self.open).first().and_then(|first| first.route.as_ref()).map(RouteState::document)
     }
 
     /// The project, for as long as the guard lives.
@@ -140,20 +137,33 @@ fn written(model: DecoderModel, abstain: f32) -> Arc<Served> {
 }
 
 impl Releases {
-    /// A small model that answers, with the large ones behind it where there are any.
+    /// A small model that answers, with the large ones behind it where there are any: the one that
+    /// is open already, or a new one, which then stands in `open`.
     fn answering(
         &self,
         project: &Project,
         subject: &Subject,
         following: bool,
+        open: &mut Vec<Answering>,
     ) -> Result<Answering> {
+        let known = |all: &[Answering]| all.iter().find(|one| one.name == subject.name).cloned();
+        if let Some(known) = known(open) {
+            return Ok(known);
+        }
+        let answering = match known(&lock(&self.open)) {
+            Some(known) => known,
+            None => self.opened(project, subject, following)?,
+        };
+        open.push(answering.clone());
+        Ok(answering)
+    }
+
+    fn opened(&self, project: &Project, subject: &Subject, following: bool) -> Result<Answering> {
         let opened = project.opened(subject)?;
+        let name = subject.name.clone();
         let Some(large) = &self.large else {
-            return Ok(Answering {
-                generator: opened.generator,
-                embedder: opened.embedder,
-                route: None,
-            });
+            let (generator, embedder) = (opened.generator, opened.embedder);
+            return Ok(Answering { name, generator, embedder, route: None });
         };
         let sink =
             Arc::new(Recorded::new(Arc::clone(&self.recorder), project.task(), &subject.name));
@@ -161,32 +171,42 @@ impl Releases {
         if let Some(why) = state.unfitted() {
             tracing::warn!(model = subject.name, why, "run `sprat route fit`");
         }
-        Ok(Answering { generator: routed, embedder: opened.embedder, route: Some(state) })
+        let (embedder, route) = (opened.embedder, Some(state));
+        Ok(Answering { name, generator: routed, embedder, route })
     }
 
-    /// A tuned model under `id`, with the versions of a split beside it.
+    /// A tuned model under `id`, with the versions of a split and a canary beside it.
     fn tuned(
         &self,
         project: &Project,
         target: Target,
         id: String,
-        beside: &[(Subject, f64)],
+        beside: &[Beside],
         following: bool,
+        open: &mut Vec<Answering>,
     ) -> Result<Arc<Served>> {
         let Target { mut aliases, created, subject, .. } = target;
         let mut seen = std::collections::HashSet::from([id.clone()]);
         aliases.retain(|alias| seen.insert(alias.clone()));
         let abstain = project.settings.task.abstain_below as f32;
         let threshold = (abstain > 0.0).then_some(abstain);
-        let Answering { mut generator, embedder, route } =
-            self.answering(project, &subject, following)?;
-        *lock(&self.route) = route;
+        let Answering { mut generator, embedder, .. } =
+            self.answering(project, &subject, following, open)?;
         let mut parts = Vec::new();
-        for (other, share) in beside {
-            // A canary that was promoted is no part of its own any more.
-            if other.name != subject.name {
-                let model = self.answering(project, other, following)?.generator;
-                parts.push(Part { name: other.name.clone(), share: *share, model });
+        for Beside { subject: other, share, canary } in beside {
+            // A version that was promoted is no part of its own any more.
+            if other.name == subject.name {
+                continue;
+            }
+            // A canary came by itself, and can't stop what is served without it.
+            match self.answering(project, other, following || *canary, open) {
+                Ok(Answering { generator: model, .. }) => {
+                    parts.push(Part { name: other.name.clone(), share: *share, model });
+                }
+                Err(error) if *canary => {
+                    tracing::error!(code = error.code().id, %error, "the canary is not served");
+                }
+                Err(error) => return Err(error),
             }
         }
         if !parts.is_empty() {
@@ -198,8 +218,32 @@ impl Releases {
     }
 }
 
-/// What is put behind a name.
+/// A version beside the served one.
+struct Beside {
+    subject: Subject,
+    share: f64,
+    canary: bool,
+}
+
+/// The versions beside the one that is followed: those of the settings, and a canary.
+fn beside(project: &Project) -> Result<Vec<Beside>> {
+    let of = |canary| move |(subject, share)| Beside { subject, share, canary };
+    let mut all: Vec<Beside> = project.split_versions()?.into_iter().map(of(false)).collect();
+    match project.canary_part() {
+        Ok(Some(canary)) if all.iter().all(|one| one.subject.name != canary.0.name) => {
+            all.push(of(true)(canary));
+        }
+        Ok(_) => {}
+        Err(error) => tracing::error!(code = error.code().id, %error, "the canary is not served"),
+    }
+    Ok(all)
+}
+
+/// A tuned model that is open.
+#[derive(Clone)]
 struct Answering {
+    /// Its version.
+    name: String,
     generator: Arc<dyn Generator>,
     embedder: Option<Arc<dyn Embedder>>,
     route: Option<RouteState>,
@@ -217,15 +261,18 @@ impl Source for Releases {
         let project = self.project();
         let alias = project.registry.alias(project.task(), &project.settings.release.alias)?;
         let Some(alias) = alias else { return Ok(0) };
-        // Each alias's own counter grows with every move, and so does their sum.
-        let mut revision = alias.revision;
+        // Each alias's own counter grows with every move.
+        let mut revisions = vec![alias.revision];
         for part in &project.settings.route.split {
             let Some((task, name)) = part.version.split_once('@') else { continue };
             if let Some(beside) = project.registry.alias(task, name)? {
-                revision += beside.revision;
+                revisions.push(beside.revision);
             }
         }
-        Ok(revision)
+        let mut hasher = std::hash::DefaultHasher::new();
+        // A canary that can't be read must not keep the aliases from being followed.
+        (revisions, json!(project.canary().ok().flatten()).to_string()).hash(&mut hasher);
+        Ok(hasher.finish())
     }
 
     fn load(&self, present: &[Arc<Served>]) -> Result<Vec<Arc<Served>>> {
@@ -241,9 +288,8 @@ impl Source for Releases {
         };
         let following = !present.is_empty();
         // Only the followed release is split: whoever names versions means them.
-        let beside = if self.fixed.is_empty() { project.split_versions()? } else { Vec::new() };
-        let names: Vec<String> = beside.iter().map(|(other, _)| other.name.clone()).collect();
-        let unmoved = *lock(&self.beside) == names;
+        let beside = if self.fixed.is_empty() { beside(&project)? } else { Vec::new() };
+        let mut open = Vec::new();
         let mut models: Vec<Arc<Served>> = Vec::new();
         for place in self.places(&project, &references)? {
             match place {
@@ -258,20 +304,26 @@ impl Source for Releases {
                     models.extend(all.map(|model| written(model, abstain)));
                 }
                 Place::Tuned(target) => {
-                    let same = present.iter().find(|served| served.version == target.subject.name);
-                    if let Some(same) = same.filter(|_| unmoved) {
-                        models.push(Arc::clone(same));
-                        continue;
-                    }
                     // The task's bare name means the first of its versions.
                     let first = models.iter().all(|served| served.id != target.task);
                     let id = if first { &target.task } else { &target.subject.name }.clone();
-                    models.push(self.tuned(&project, target, id, &beside, following)?);
+                    let model = self.tuned(&project, target, id, &beside, following, &mut open)?;
+                    models.push(model);
                 }
             }
         }
         sprat_serve::unambiguous(&models)?;
-        *lock(&self.beside) = names;
+        *lock(&self.open) = open;
         Ok(models)
+    }
+
+    fn refresh(&self) -> Result<()> {
+        let project = self.project();
+        for state in lock(&self.open).iter().filter_map(|one| one.route.as_ref()) {
+            if project.refresh_raise(state)? {
+                tracing::info!(model = state.model(), "the threshold of the route changed");
+            }
+        }
+        Ok(())
     }
 }

@@ -43,7 +43,7 @@ impl Watching {
             "state": if watch.enabled { "learning" } else { "off" },
             "requests": 0, "learned": 0, "tested": 0,
             "history": watch.history, "false_alarm_every": watch.false_alarm_every,
-            "tests": [], "alarms": [], "accuracy": null, "labelled": null, "notes": [],
+            "tests": [], "alarms": [], "accuracy": null, "labelled": null, "canary": null, "notes": [],
         });
         let latest = Mutex::new(Latest { document, gauges: Vec::new() });
         Ok(Watching { project: Mutex::new(project), feedback, recorder, latest })

@@ -1,4 +1,4 @@
-//! Shifts that calibration plants: how texts change, and which rows take the place of clean ones.
+//! Shifts that are planted to see how soon the tests find them: how texts change.
 
 use rand::Rng;
 use rand::seq::IndexedRandom;
@@ -13,7 +13,7 @@ const FOREIGN: &str = "und nicht eine wir haben können bitte warum heute immer 
 const TYPOS: usize = 2;
 
 /// A letter swapped with its neighbour, left out or doubled in up to two words.
-pub(super) fn typos(text: &str, rng: &mut ChaCha8Rng) -> String {
+pub fn typos(text: &str, rng: &mut ChaCha8Rng) -> String {
     let mut words: Vec<Vec<char>> = text.split(' ').map(|word| word.chars().collect()).collect();
     for _ in 0..TYPOS {
         let at = rng.random_range(0..words.len());
@@ -34,7 +34,7 @@ pub(super) fn typos(text: &str, rng: &mut ChaCha8Rng) -> String {
 }
 
 /// Every second word, on average, replaced by one of another language.
-pub(super) fn foreign(text: &str, rng: &mut ChaCha8Rng) -> String {
+pub fn foreign(text: &str, rng: &mut ChaCha8Rng) -> String {
     let words: Vec<&str> = FOREIGN.split_whitespace().collect();
     let swapped = |word: &str, rng: &mut ChaCha8Rng| match words.choose(rng) {
         Some(other) if rng.random::<bool>() => (*other).to_owned(),
