@@ -1,5 +1,6 @@
 //! One request on its way through the engine.
 
+use super::choosing::Choosing;
 use super::pages::{Content, Pages};
 use super::writer::Writer;
 use crate::answer::{Answer, Event, Finish, Reply, Timing};
@@ -102,39 +103,22 @@ impl Writing {
     }
 }
 
-/// A choice among labels.
-pub(crate) struct Choosing {
-    pub(crate) labels: Vec<String>,
-    /// The tokens of each label as an answer, the one that ends it included.
-    pub(crate) tokens: Vec<Vec<u32>>,
-    /// Divides the labels' scores before they become probabilities.
-    pub(crate) temperature: f32,
-    /// The logarithm of each label's probability so far.
-    pub(crate) scores: Vec<f64>,
-}
-
-/// Labels whose tokens are computed together.
-pub(crate) const BRANCHES: usize = 32;
-
-impl Choosing {
-    /// Pages that one label needs behind a prompt of so many tokens.
-    pub(crate) fn branch_pages(&self, prompt: usize) -> usize {
-        let longest = self.tokens.iter().map(Vec::len).max().unwrap_or(0);
-        (prompt + longest.saturating_sub(1)).div_ceil(PAGE) - prompt / PAGE
-    }
-}
-
 impl Work {
-    /// Pages that the request needs at most.
+    /// Pages that the request needs at most for itself.
     pub(crate) fn pages(&self) -> usize {
-        let prompt = self.prompt.len();
-        match &self.goal {
+        let written = match &self.goal {
             // The last token is written and never read.
-            Goal::Write(writing) => (prompt + writing.most).div_ceil(PAGE),
-            Goal::Choose(choosing) => {
-                let branches = choosing.tokens.len().min(BRANCHES);
-                prompt.div_ceil(PAGE) + branches * choosing.branch_pages(prompt)
-            }
+            Goal::Write(writing) => writing.most,
+            Goal::Choose(_) => 0,
+        };
+        (self.prompt.len() + written).div_ceil(PAGE)
+    }
+
+    /// Pages that it needs for a moment: requests take turns in using them.
+    pub(crate) fn branch_pages(&self) -> usize {
+        match &self.goal {
+            Goal::Write(_) => 0,
+            Goal::Choose(choosing) => choosing.room.pages(),
         }
     }
 }
@@ -322,17 +306,5 @@ impl Sequence {
 
     pub(crate) fn is_late(&self, now: Instant) -> bool {
         self.deadline.is_some_and(|deadline| deadline <= now)
-    }
-
-    /// Branch pages are taken and given back within the promise.
-    pub(crate) fn borrow(&mut self, count: usize, pages: &mut Pages) -> Vec<u32> {
-        let taken: Vec<u32> = (0..count).map_while(|_| pages.take()).collect();
-        self.promised = self.promised.saturating_sub(taken.len());
-        taken
-    }
-
-    pub(crate) fn give_back(&mut self, borrowed: &[u32], pages: &mut Pages) {
-        pages.lend_again(borrowed);
-        self.promised += borrowed.len();
     }
 }
