@@ -218,9 +218,8 @@ impl DecoderModel {
         };
         let number = self.engine.submitted.fetch_add(1, Ordering::Relaxed);
         let guide = constraint.map(|constraint| {
-            let grammars = self.engine.grammars()?;
-            let matcher = grammars.compile(&constraint)?;
-            Ok::<_, Error>(Guide { matcher, grammars, constraint, retries: 0 })
+            let matcher = self.engine.grammars()?.compile(&constraint)?;
+            Ok::<_, Error>(Guide { matcher, retries: 0 })
         });
         let plan = Plan {
             sampling: request.sampling.clone(),

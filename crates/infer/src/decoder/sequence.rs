@@ -5,8 +5,7 @@ use super::pages::{Content, Pages};
 use super::writer::Writer;
 use crate::answer::{Answer, Event, Finish, Reply, Timing};
 use crate::codes;
-use crate::constraint::{Enforced, Grammars, Matcher};
-use crate::request::Constraint;
+use crate::constraint::{Enforced, Matcher};
 use crate::sampling::{Sampler, Sampling, TokenScore};
 use sprat_model::TextStream;
 use sprat_model::decoder::DecoderAdapter;
@@ -51,8 +50,6 @@ pub(crate) struct Writing {
 /// What an answer must satisfy.
 pub(crate) struct Guide {
     pub(crate) matcher: Matcher,
-    pub(crate) grammars: Grammars,
-    pub(crate) constraint: Constraint,
     /// Answers that were thrown away.
     pub(crate) retries: u32,
 }
@@ -86,9 +83,7 @@ impl Writing {
             let what = format!("none of {} answers satisfied the constraint", RETRIES + 1);
             return Err(Error::new(&codes::UNSATISFIED, what).why(why));
         };
-        let Guide { grammars, constraint, retries, .. } = guide;
-        let matcher = grammars.compile(&constraint)?;
-        let guide = Some(Guide { matcher, grammars, constraint, retries: retries + 1 });
+        let guide = Some(Guide { matcher: guide.matcher.again()?, retries: guide.retries + 1 });
         let temperature = plan.sampling.temperature.unwrap_or(plan.own.0);
         plan.sampling.temperature = Some(temperature.max(RETRY_TEMPERATURE));
         let seed = plan.sampling.seed.unwrap_or(plan.own.1);
