@@ -81,7 +81,13 @@ fn logits(decoder: &Decoder, folder: &Path, job: &Job) -> Result<(), Box<dyn Err
         let pages: Vec<u32> = (0..ids.len().div_ceil(PAGE) as u32).collect();
         let spans = [Span { rows: 0..ids.len(), position: 0, pages: &pages }];
         let wanted: Vec<usize> = (0..ids.len()).collect();
-        let step = Step { ids, spans: &spans, wanted: &wanted, adapters: &[Some(&adapter)] };
+        let step = Step {
+            ids,
+            spans: &spans,
+            wanted: &wanted,
+            adapters: &[Some(&adapter)],
+            ..Step::default()
+        };
         let logits = decoder.forward(&step, &mut decoder.cache(pages.len()));
         for row in 0..logits.rows {
             println!("{}", serde_json::to_string(logits.row(row))?);

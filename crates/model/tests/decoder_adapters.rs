@@ -25,7 +25,8 @@ fn open(folder: &Path) -> Decoder {
 fn logits(decoder: &Decoder, adapter: Option<&DecoderAdapter>) -> Mat {
     let spans = [Span { rows: 0..IDS.len(), position: 0, pages: &[0] }];
     let wanted: Vec<usize> = (0..IDS.len()).collect();
-    let step = Step { ids: &IDS, spans: &spans, wanted: &wanted, adapters: &[adapter] };
+    let step =
+        Step { ids: &IDS, spans: &spans, wanted: &wanted, adapters: &[adapter], ..Step::default() };
     decoder.forward(&step, &mut decoder.cache(1))
 }
 
@@ -78,7 +79,8 @@ fn sequences_with_different_adapters_share_a_batch() {
         let span = |at: usize| Span { rows: at * n..at * n + n, position: 0, pages: &pages[at] };
         let spans: Vec<Span<'_>> = (0..5).map(span).collect();
         let (ids, wanted): (Vec<u32>, Vec<usize>) = (IDS.repeat(5), (0..5 * n).collect());
-        let step = Step { ids: &ids, spans: &spans, wanted: &wanted, adapters: &order };
+        let step =
+            Step { ids: &ids, spans: &spans, wanted: &wanted, adapters: &order, ..Step::default() };
         let together = decoder.forward(&step, &mut decoder.cache(5));
         for (at, alone) in alone.iter().enumerate() {
             let part = &together.data[at * alone.data.len()..(at + 1) * alone.data.len()];

@@ -187,7 +187,13 @@ fn served(decoder: &Decoder, adapter: Option<&DecoderAdapter>) -> f64 {
         let spans = [Span { rows: 0..answer.end - 1, position: 0, pages: &[0] }];
         assert!(ids.len() <= PAGE);
         let ids_read = &ids[..answer.end - 1];
-        let step = Step { ids: ids_read, spans: &spans, wanted: &wanted, adapters: &[adapter] };
+        let step = Step {
+            ids: ids_read,
+            spans: &spans,
+            wanted: &wanted,
+            adapters: &[adapter],
+            ..Step::default()
+        };
         let mut logits = decoder.forward(&step, &mut decoder.cache(1));
         for token in token_losses(&mut logits, &ids[answer]) {
             loss += token.loss;

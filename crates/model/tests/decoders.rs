@@ -92,6 +92,39 @@ fn neither_chunks_nor_company_nor_threads_change_a_bit() {
     }
 }
 
+/// `[a b] [c d | e f [g | h]]`: what stands before a fork is read once, and each way on from it
+/// gets the logits, bit for bit, that it would get as a text of its own.
+#[test]
+fn a_text_that_forks_is_read_once() {
+    let ids = [7, 3, 11, 5, 2, 13, 1, 17];
+    let ways: [&[usize]; 3] = [&[0, 1, 2, 3], &[0, 1, 4, 5, 6], &[0, 1, 4, 5, 7]];
+    let golden = golden();
+    for (name, family) in golden["families"].as_object().unwrap() {
+        let decoder = open(family, Format::F32);
+        let mut cache = decoder.cache(3);
+        let span = |rows, position, pages| Span { rows, position, pages };
+        let spans = [span(0..4, 0, &[0]), span(4..7, 2, &[1]), span(7..8, 4, &[2])];
+        let kept = [
+            span(0..4, 0, &[0]),
+            span(0..2, 0, &[1]),
+            span(4..7, 2, &[1]),
+            span(0..2, 0, &[2]),
+            span(4..6, 2, &[2]),
+            span(7..8, 4, &[2]),
+        ];
+        let wanted: Vec<usize> = (0..ids.len()).collect();
+        let step = Step { ids: &ids, spans: &spans, kept: &kept, wanted: &wanted, adapters: &[] };
+        let tree = decoder.forward(&step, &mut cache);
+        for way in ways {
+            let text: Vec<u32> = way.iter().map(|&at| ids[at]).collect();
+            let alone = logits(&decoder, &text, &[text.len()]);
+            for (row, &at) in way.iter().enumerate() {
+                assert_eq!(tree.row(at), alone.row(row), "{name}: {way:?}, token {row}");
+            }
+        }
+    }
+}
+
 #[test]
 fn what_earlier_steps_leave_in_memory_changes_no_bit() {
     let golden = golden();

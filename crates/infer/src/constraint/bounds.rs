@@ -24,10 +24,15 @@ pub(super) const STEPS: u64 = 5_000_000;
 pub(super) const PAIRS: usize = 500_000;
 /// Tries to widen a schema until it compiles end after this time.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+/// Whoever asks for a constraint is answered within this time.
+pub(super) const COMPILING: Duration = Duration::from_secs(10);
+/// Constraints that are compiled at the same time for one model, those included whose askers have
+/// given up.
+pub(super) const COMPILERS: usize = 4;
 /// Compiled constraints that are kept.
 pub(super) const KEPT: usize = 64;
 /// Stack for work that descends into a schema; memory is used only as deep as it goes.
-const STACK: usize = 256 << 20;
+pub(super) const STACK: usize = 256 << 20;
 
 /// The matcher's limits.
 pub(super) fn parser() -> ParserLimits {

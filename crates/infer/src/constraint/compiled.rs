@@ -24,7 +24,8 @@ pub(super) struct Compiled {
 }
 
 impl Compiled {
-    /// Compiles a constraint for a vocabulary of so many tokens with these ends.
+    /// Compiles a constraint for a vocabulary of so many tokens with these ends. It descends into
+    /// the constraint: [`super::compilers`] give it the stack.
     pub(super) fn new(
         factory: &ParserFactory,
         constraint: &Constraint,
@@ -125,33 +126,30 @@ fn regex(factory: &ParserFactory, pattern: &str) -> Result<Matcher> {
         }
     };
     let grammar = TopLevelGrammar::from_lark(format!("start: /{}/", regex_to_lark(bare, "")));
-    let compile = || Ok(parser(factory, grammar).map_err(refused)?.0);
-    bounds::on_deep_stack(compile)
+    Ok(parser(factory, grammar).map_err(refused)?.0)
 }
 
 fn lark(factory: &ParserFactory, grammar: &str) -> Result<Matcher> {
     bounds::check_text("grammar", grammar)?;
     let grammar = TopLevelGrammar::from_lark(grammar.to_owned());
-    bounds::on_deep_stack(|| Ok(parser(factory, grammar).map_err(refused)?.0))
+    Ok(parser(factory, grammar).map_err(refused)?.0)
 }
 
 type Made = (Matcher, Judge, Vec<String>);
 
 fn json(factory: &ParserFactory, schema: &Value) -> Result<Made> {
     bounds::check_schema(schema)?;
-    bounds::on_deep_stack(|| {
-        let document = Document::new(schema)?;
-        let validator = judge::validator(schema, "")?;
-        let check = Check { validator, root: address(document.root()?.contents()) };
-        let lower = |without| {
-            let mut lowering = Lowering::new(without);
-            let root = lowering.document(&document, "")?;
-            lowering.finish(root)
-        };
-        let (matcher, validated, reach) =
-            widen(factory, lower, |schema| TopLevelGrammar::from_json_schema(compact(schema)))?;
-        Ok((matcher, Judge::Json(check, reach), validated))
-    })
+    let document = Document::new(schema)?;
+    let validator = judge::validator(schema, "")?;
+    let check = Check { validator, root: address(document.root()?.contents()) };
+    let lower = |without| {
+        let mut lowering = Lowering::new(without);
+        let root = lowering.document(&document, "")?;
+        lowering.finish(root)
+    };
+    let (matcher, validated, reach) =
+        widen(factory, lower, |schema| TopLevelGrammar::from_json_schema(compact(schema)))?;
+    Ok((matcher, Judge::Json(check, reach), validated))
 }
 
 fn calls(factory: &ParserFactory, tools: &Tools) -> Result<Made> {
@@ -172,36 +170,34 @@ fn calls(factory: &ParserFactory, tools: &Tools) -> Result<Made> {
     let whole = Value::Array(allowed.iter().map(|tool| tool.parameters.clone()).collect());
     bounds::check_schema(&whole)?;
     let free_text = tools.choice == ToolChoice::Auto;
-    bounds::on_deep_stack(|| {
-        let mut documents = Vec::new();
-        let mut checks: Vec<(String, Check)> = Vec::new();
-        for (at, tool) in allowed.iter().enumerate() {
-            if checks.iter().any(|(name, _)| *name == tool.name) {
-                let what = format!("two tools have the name `{}`", tool.name);
-                return Err(Error::new(&codes::CONSTRAINT, what).field(format!("tools[{at}]")));
-            }
-            let place = format!("/tools/{at}/parameters");
-            let document = Document::new(&tool.parameters)?;
-            let validator = judge::validator(&tool.parameters, &place)?;
-            let root = address(document.root()?.contents());
-            checks.push((tool.name.clone(), Check { validator, root }));
-            documents.push((&tool.name, document, place));
+    let mut documents = Vec::new();
+    let mut checks: Vec<(String, Check)> = Vec::new();
+    for (at, tool) in allowed.iter().enumerate() {
+        if checks.iter().any(|(name, _)| *name == tool.name) {
+            let what = format!("two tools have the name `{}`", tool.name);
+            return Err(Error::new(&codes::CONSTRAINT, what).field(format!("tools[{at}]")));
         }
-        let lower = |without| {
-            let mut lowering = Lowering::new(without);
-            let mut options = Vec::new();
-            for (name, document, place) in &documents {
-                let parameters = lowering.document(document, place)?;
-                // A call's arguments are an object, whatever its schema says.
-                let parameters = json!({ "type": "object", "allOf": [parameters] });
-                options.push(tools::schema(name, &parameters));
-            }
-            lowering.finish(json!({ "anyOf": options }))
-        };
-        let (matcher, validated, reach) =
-            widen(factory, lower, |schema| around(schema, free_text, tools.parallel))?;
-        Ok((matcher, Judge::Calls { tools: checks, reach, free_text }, validated))
-    })
+        let place = format!("/tools/{at}/parameters");
+        let document = Document::new(&tool.parameters)?;
+        let validator = judge::validator(&tool.parameters, &place)?;
+        let root = address(document.root()?.contents());
+        checks.push((tool.name.clone(), Check { validator, root }));
+        documents.push((&tool.name, document, place));
+    }
+    let lower = |without| {
+        let mut lowering = Lowering::new(without);
+        let mut options = Vec::new();
+        for (name, document, place) in &documents {
+            let parameters = lowering.document(document, place)?;
+            // A call's arguments are an object, whatever its schema says.
+            let parameters = json!({ "type": "object", "allOf": [parameters] });
+            options.push(tools::schema(name, &parameters));
+        }
+        lowering.finish(json!({ "anyOf": options }))
+    };
+    let (matcher, validated, reach) =
+        widen(factory, lower, |schema| around(schema, free_text, tools.parallel))?;
+    Ok((matcher, Judge::Calls { tools: checks, reach, free_text }, validated))
 }
 
 /// The grammar of an answer with calls.

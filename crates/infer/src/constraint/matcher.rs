@@ -41,6 +41,14 @@ impl Matcher {
         Ok(Matcher { inner, compiled, mask, complete, ended: false })
     }
 
+    /// The beginning of another answer under the same constraint; nothing is compiled.
+    ///
+    /// # Errors
+    /// [`codes::MASK`], as at the beginning of the first.
+    pub fn again(&self) -> Result<Self> {
+        Matcher::new(Arc::clone(&self.compiled))
+    }
+
     /// The tokens that may come next, one bit each: token `id` is bit `id % 32` of word
     /// `id / 32`. The tokens that end an answer are among them when it may end here.
     ///

@@ -12,6 +12,7 @@
 mod bounds;
 mod cache;
 mod compiled;
+mod compilers;
 mod document;
 mod formats;
 mod judge;
@@ -32,6 +33,7 @@ use crate::codes;
 use crate::request::Constraint;
 use cache::Cache;
 use compiled::Compiled;
+use compilers::Compilers;
 use llguidance::ParserFactory;
 use llguidance::earley::SlicedBiasComputer;
 use llguidance::toktrie::InferenceCapabilities;
@@ -50,6 +52,7 @@ struct Shared {
     vocabulary: usize,
     ends: Vec<u32>,
     cache: Cache<Arc<Compiled>>,
+    compilers: Compilers,
 }
 
 impl Grammars {
@@ -73,27 +76,31 @@ impl Grammars {
             vocabulary: tokenizer.vocabulary(),
             ends: tokenizer.ends().to_vec(),
             cache: Cache::new(bounds::KEPT),
+            compilers: Compilers::default(),
         };
         Ok(Grammars { shared: Arc::new(shared) })
     }
 
     /// The beginning of an answer under a constraint. What was compiled is kept for the next
-    /// one, up to a bound.
+    /// one, up to a bound; also where it took so long that nobody waits for it any more.
     ///
     /// # Errors
     /// [`codes::SCHEMA`], [`codes::GRAMMAR`] and [`codes::CONSTRAINT`] for a constraint that
-    /// cannot be used, [`codes::COMPLEX`] for one past the limits.
+    /// cannot be used, [`codes::COMPLEX`] for one past the limits, that on time included,
+    /// [`codes::BUSY`] when too many others are being compiled.
     pub fn compile(&self, constraint: &Constraint) -> Result<Matcher> {
-        let shared = &self.shared;
         let key = cache::key(constraint)?;
-        let compiled = match shared.cache.get(&key) {
+        let compiled = match self.shared.cache.get(&key) {
             Some(compiled) => compiled,
             None => {
-                let compiled =
-                    Compiled::new(&shared.factory, constraint, shared.vocabulary, &shared.ends)?;
-                let compiled = Arc::new(compiled);
-                shared.cache.put(key, Arc::clone(&compiled));
-                compiled
+                let (shared, constraint) = (Arc::clone(&self.shared), constraint.clone());
+                self.shared.compilers.run(bounds::COMPILING, move || {
+                    let Shared { factory, vocabulary, ends, cache, .. } = &*shared;
+                    let compiled = Compiled::new(factory, &constraint, *vocabulary, ends)?;
+                    let compiled = Arc::new(compiled);
+                    cache.put(key, Arc::clone(&compiled));
+                    Ok(compiled)
+                })?
             }
         };
         Matcher::new(compiled)

@@ -1,5 +1,7 @@
 //! The local engine of models that write.
 
+mod choosing;
+mod label_tree;
 mod pages;
 mod prompt;
 mod sequence;
@@ -12,7 +14,9 @@ use crate::constraint::Grammars;
 use crate::generator::{Generator, Load};
 use crate::queue::Queue;
 use crate::request::{Constraint, Request};
-use sequence::{Choosing, Goal, Guide, Plan, Work, Writing};
+use choosing::{Choosing, Room};
+use label_tree::LabelTree;
+use sequence::{Goal, Guide, Plan, Work, Writing};
 use sprat_model::LanguageModel;
 use sprat_model::decoder::DecoderAdapter;
 use sprat_nn::PAGE;
@@ -161,8 +165,8 @@ impl Drop for DecoderEngine {
     }
 }
 
-/// Labels, and the tokens of each as an answer.
-type LabelTokens = (Vec<String>, Vec<Vec<u32>>);
+/// Labels, and the tokens of all as answers.
+type KnownLabels = (Vec<String>, Arc<LabelTree>);
 
 /// A model that answers: an engine's weights, perhaps with an adapter, and how it behaves.
 pub struct DecoderModel {
@@ -172,7 +176,7 @@ pub struct DecoderModel {
     behaviour: Behaviour,
     clock: SystemClock,
     /// The labels' tokens, made when they are first needed.
-    labels: Mutex<Vec<LabelTokens>>,
+    labels: Mutex<Vec<KnownLabels>>,
 }
 
 impl DecoderModel {
@@ -214,9 +218,8 @@ impl DecoderModel {
         };
         let number = self.engine.submitted.fetch_add(1, Ordering::Relaxed);
         let guide = constraint.map(|constraint| {
-            let grammars = self.engine.grammars()?;
-            let matcher = grammars.compile(&constraint)?;
-            Ok::<_, Error>(Guide { matcher, grammars, constraint, retries: 0 })
+            let matcher = self.engine.grammars()?.compile(&constraint)?;
+            Ok::<_, Error>(Guide { matcher, retries: 0 })
         });
         let plan = Plan {
             sampling: request.sampling.clone(),
@@ -228,12 +231,12 @@ impl DecoderModel {
     }
 
     /// The labels as answers of the model, in its tokens.
-    fn label_tokens(&self, labels: &[String]) -> Result<Vec<Vec<u32>>> {
+    fn label_tree(&self, labels: &[String]) -> Result<Arc<LabelTree>> {
         /// How many sets of labels are kept.
         const KEPT: usize = 16;
         let mut kept = self.labels.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, tokens)) = kept.iter().find(|(known, _)| known == labels) {
-            return Ok(tokens.clone());
+        if let Some((_, tree)) = kept.iter().find(|(known, _)| known == labels) {
+            return Ok(tree.clone());
         }
         let instruction = self.behaviour.instruction.as_deref();
         let now = self.clock.now();
@@ -241,11 +244,12 @@ impl DecoderModel {
             .iter()
             .map(|label| prompt::answer_tokens(&self.engine.model, instruction, label, now))
             .collect::<Result<Vec<_>>>()?;
+        let tree = Arc::new(LabelTree::new(&tokens));
         if kept.len() == KEPT {
             kept.remove(0);
         }
-        kept.push((labels.to_vec(), tokens.clone()));
-        Ok(tokens)
+        kept.push((labels.to_vec(), tree.clone()));
+        Ok(tree)
     }
 
     fn choosing(&self, labels: &[String], prompt: usize) -> Result<Choosing> {
@@ -261,13 +265,12 @@ impl DecoderModel {
         if labels.is_empty() {
             return Err(Error::new(&codes::CONSTRAINT, "the constraint allows no label at all"));
         }
-        let tokens = self.label_tokens(&labels)?;
-        let longest = tokens.iter().map(Vec::len).max().unwrap_or(0);
-        if prompt + longest > self.engine.model.decoder().context() {
-            return Err(self.engine.too_long(prompt, longest));
+        let tree = self.label_tree(&labels)?;
+        if prompt + tree.longest() > self.engine.model.decoder().context() {
+            return Err(self.engine.too_long(prompt, tree.longest()));
         }
-        let temperature = self.behaviour.label_temperature;
-        Ok(Choosing { labels, tokens, temperature, scores: Vec::new() })
+        let room = Room::new(&tree, prompt, self.engine.pages());
+        Ok(Choosing::new(labels, tree, self.behaviour.label_temperature, room))
     }
 }
 
@@ -319,10 +322,9 @@ impl Generator for DecoderModel {
             prompt_scores: request.prompt_logprobs,
             logprobs: request.logprobs,
         };
-        if work.pages() > self.engine.pages() {
-            return Err(self
-                .engine
-                .too_long(work.prompt.len(), (work.pages() * PAGE) - work.prompt.len()));
+        let pages = work.pages() + work.branch_pages();
+        if pages > self.engine.pages() {
+            return Err(self.engine.too_long(work.prompt.len(), pages * PAGE - work.prompt.len()));
         }
         self.engine.queue.push(work, request.deadline)?;
         Ok(pending)

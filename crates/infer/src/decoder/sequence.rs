@@ -1,11 +1,11 @@
 //! One request on its way through the engine.
 
+use super::choosing::Choosing;
 use super::pages::{Content, Pages};
 use super::writer::Writer;
 use crate::answer::{Answer, Event, Finish, Reply, Timing};
 use crate::codes;
-use crate::constraint::{Enforced, Grammars, Matcher};
-use crate::request::Constraint;
+use crate::constraint::{Enforced, Matcher};
 use crate::sampling::{Sampler, Sampling, TokenScore};
 use sprat_model::TextStream;
 use sprat_model::decoder::DecoderAdapter;
@@ -50,8 +50,6 @@ pub(crate) struct Writing {
 /// What an answer must satisfy.
 pub(crate) struct Guide {
     pub(crate) matcher: Matcher,
-    pub(crate) grammars: Grammars,
-    pub(crate) constraint: Constraint,
     /// Answers that were thrown away.
     pub(crate) retries: u32,
 }
@@ -85,9 +83,7 @@ impl Writing {
             let what = format!("none of {} answers satisfied the constraint", RETRIES + 1);
             return Err(Error::new(&codes::UNSATISFIED, what).why(why));
         };
-        let Guide { grammars, constraint, retries, .. } = guide;
-        let matcher = grammars.compile(&constraint)?;
-        let guide = Some(Guide { matcher, grammars, constraint, retries: retries + 1 });
+        let guide = Some(Guide { matcher: guide.matcher.again()?, retries: guide.retries + 1 });
         let temperature = plan.sampling.temperature.unwrap_or(plan.own.0);
         plan.sampling.temperature = Some(temperature.max(RETRY_TEMPERATURE));
         let seed = plan.sampling.seed.unwrap_or(plan.own.1);
@@ -102,39 +98,22 @@ impl Writing {
     }
 }
 
-/// A choice among labels.
-pub(crate) struct Choosing {
-    pub(crate) labels: Vec<String>,
-    /// The tokens of each label as an answer, the one that ends it included.
-    pub(crate) tokens: Vec<Vec<u32>>,
-    /// Divides the labels' scores before they become probabilities.
-    pub(crate) temperature: f32,
-    /// The logarithm of each label's probability so far.
-    pub(crate) scores: Vec<f64>,
-}
-
-/// Labels whose tokens are computed together.
-pub(crate) const BRANCHES: usize = 32;
-
-impl Choosing {
-    /// Pages that one label needs behind a prompt of so many tokens.
-    pub(crate) fn branch_pages(&self, prompt: usize) -> usize {
-        let longest = self.tokens.iter().map(Vec::len).max().unwrap_or(0);
-        (prompt + longest.saturating_sub(1)).div_ceil(PAGE) - prompt / PAGE
-    }
-}
-
 impl Work {
-    /// Pages that the request needs at most.
+    /// Pages that the request needs at most for itself.
     pub(crate) fn pages(&self) -> usize {
-        let prompt = self.prompt.len();
-        match &self.goal {
+        let written = match &self.goal {
             // The last token is written and never read.
-            Goal::Write(writing) => (prompt + writing.most).div_ceil(PAGE),
-            Goal::Choose(choosing) => {
-                let branches = choosing.tokens.len().min(BRANCHES);
-                prompt.div_ceil(PAGE) + branches * choosing.branch_pages(prompt)
-            }
+            Goal::Write(writing) => writing.most,
+            Goal::Choose(_) => 0,
+        };
+        (self.prompt.len() + written).div_ceil(PAGE)
+    }
+
+    /// Pages that it needs for a moment: requests take turns in using them.
+    pub(crate) fn branch_pages(&self) -> usize {
+        match &self.goal {
+            Goal::Write(_) => 0,
+            Goal::Choose(choosing) => choosing.room.pages(),
         }
     }
 }
@@ -322,17 +301,5 @@ impl Sequence {
 
     pub(crate) fn is_late(&self, now: Instant) -> bool {
         self.deadline.is_some_and(|deadline| deadline <= now)
-    }
-
-    /// Branch pages are taken and given back within the promise.
-    pub(crate) fn borrow(&mut self, count: usize, pages: &mut Pages) -> Vec<u32> {
-        let taken: Vec<u32> = (0..count).map_while(|_| pages.take()).collect();
-        self.promised = self.promised.saturating_sub(taken.len());
-        taken
-    }
-
-    pub(crate) fn give_back(&mut self, borrowed: &[u32], pages: &mut Pages) {
-        pages.lend_again(borrowed);
-        self.promised += borrowed.len();
     }
 }

@@ -163,48 +163,89 @@ fn a_seed_repeats_an_answer_and_requests_without_one_differ() {
     assert_ne!(model.answer(hot(None)).unwrap().output, model.answer(hot(None)).unwrap().output);
 }
 
-#[test]
-fn labels_are_scored_as_if_each_were_written_alone() {
-    let labels: Vec<String> =
-        ["card", "card lost", "transfer", "é", "a"].map(str::to_owned).to_vec();
-    let engine = Arc::new(DecoderEngine::start("tiny", model(), small()).unwrap());
+fn chooser(labels: &[&str], limits: DecoderLimits) -> DecoderModel {
+    let engine = Arc::new(DecoderEngine::start("tiny", model(), limits).unwrap());
     let behaviour = Behaviour {
         instruction: Some("Which is it?".into()),
-        labels: labels.clone(),
+        labels: labels.iter().map(|&label| label.to_owned()).collect(),
         label_temperature: 1.7,
         ..Behaviour::default()
     };
-    let chooser = named(engine.clone(), behaviour);
+    named(engine, behaviour)
+}
+
+/// Brute force: the loss of prompt and label as one text of tokens, a text for each label.
+fn probabilities(chooser: &DecoderModel, request: &Request) -> Vec<f64> {
+    let (model, now) = (chooser.engine().model(), chooser.clock.now());
+    let instruction = chooser.behaviour.instruction.as_deref();
+    let prompt = prompt::tokens(model, instruction, request, now).unwrap();
+    let writer = named(chooser.engine().clone(), Behaviour::default());
+    let score = |label: &String| {
+        let tokens = prompt::answer_tokens(model, instruction, label, now).unwrap();
+        let all = [prompt.clone(), tokens].concat();
+        let request = Request {
+            max_tokens: Some(0),
+            logprobs: Some(0),
+            prompt_logprobs: true,
+            ..Request::new(Input::Tokens(all))
+        };
+        let scores = writer.answer(request).unwrap().prompt_scores;
+        let sum: f64 = scores[prompt.len()..].iter().map(|token| f64::from(token.logprob)).sum();
+        (sum / f64::from(chooser.behaviour.label_temperature)).exp()
+    };
+    let scores: Vec<f64> = chooser.behaviour.labels.iter().map(score).collect();
+    let total: f64 = scores.iter().sum();
+    scores.iter().map(|score| score / total).collect()
+}
+
+#[test]
+fn labels_are_scored_as_if_each_were_written_alone() {
+    let labels = ["card", "card lost", "transfer", "é", "a"];
+    let chooser = chooser(&labels, small());
     for text in ["my card is gone", "money for my son, and quickly please: it is urgent"] {
         let answer = chooser.answer(Request::text(text)).unwrap();
-        // Brute force: the loss of prompt and label as one text of tokens.
-        let model = engine.model();
-        let request = Request::text(text);
-        let prompt =
-            prompt::tokens(model, Some("Which is it?"), &request, chooser.clock.now()).unwrap();
-        let writer = named(engine.clone(), Behaviour::default());
-        let score = |label: &String| {
-            let tokens =
-                prompt::answer_tokens(model, Some("Which is it?"), label, chooser.clock.now())
-                    .unwrap();
-            let all = [prompt.clone(), tokens].concat();
-            let request = Request {
-                max_tokens: Some(0),
-                logprobs: Some(0),
-                prompt_logprobs: true,
-                ..Request::new(Input::Tokens(all))
-            };
-            let scores = writer.answer(request).unwrap().prompt_scores;
-            scores[prompt.len()..].iter().map(|token| f64::from(token.logprob)).sum::<f64>()
-        };
-        let scores: Vec<f64> = labels.iter().map(|label| (score(label) / 1.7).exp()).collect();
-        let total: f64 = scores.iter().sum();
-        for ((label, got), want) in answer.scores.iter().zip(&scores) {
-            assert!((f64::from(*got) - want / total).abs() < 1e-5, "{label} {got}");
+        let wanted = probabilities(&chooser, &Request::text(text));
+        for ((label, got), want) in answer.scores.iter().zip(&wanted) {
+            assert!((f64::from(*got) - want).abs() < 1e-5, "{label} {got}");
         }
-        let best = (0..5).max_by(|&a, &b| scores[a].total_cmp(&scores[b])).unwrap();
-        assert_eq!(answer.label.as_ref(), Some(&labels[best]));
+        let best = (0..5).max_by(|&a, &b| wanted[a].total_cmp(&wanted[b])).unwrap();
+        assert_eq!(answer.label.as_deref(), Some(labels[best]));
         assert!((answer.scores.iter().map(|(_, p)| p).sum::<f32>() - 1.0).abs() < 1e-5);
+    }
+}
+
+/// Labels that fork early and late, one of them longer than a page, behind prompts that end
+/// everywhere in a page: a step reads all of them, or a part, and neither that nor company
+/// changes a bit.
+#[test]
+fn labels_that_begin_alike_get_the_same_bits_however_their_tree_is_cut() {
+    let labels = [
+        "card arrival",
+        "card",
+        "card lost",
+        "card lost abroad, and nobody knows where it was seen last",
+        "card lost at home",
+        "cash",
+        "top up",
+        "top up failed",
+    ];
+    let limits = |step_tokens, cache_tokens| DecoderLimits { step_tokens, cache_tokens, ..small() };
+    let whole = chooser(&labels, limits(256, 4096));
+    let cut = [limits(7, 4096), limits(256, 8 * 32), limits(40, 10 * 32)];
+    let cut = cut.map(|limits| chooser(&labels, limits));
+    for length in (0..34).step_by(3) {
+        let request = || Request::text("x".repeat(length));
+        let answer = whole.answer(request()).unwrap();
+        for ((label, got), want) in answer.scores.iter().zip(probabilities(&whole, &request())) {
+            assert!((f64::from(*got) - want).abs() < 1e-6, "{label} {got} {want}");
+        }
+        for (at, other) in cut.iter().enumerate() {
+            let company = other.submit(greedy(PROMPTS[0], 20)).unwrap();
+            let beside = other.submit(request()).unwrap();
+            assert_eq!(other.answer(request()).unwrap().scores, answer.scores, "{at}, {length}");
+            assert_eq!(beside.wait().unwrap().scores, answer.scores, "{at}, {length}");
+            company.wait().unwrap();
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! batching, Yu et al. 2022; prompts are cut into chunks so that answers do not wait for them).
 
 use super::DecoderLimits;
+use super::choosing::{Prompt, Reader};
 use super::pages::{Content, Pages};
 use super::sequence::{Goal, Sequence, Work};
 use crate::answer::{Answer, Finish};
@@ -29,6 +30,8 @@ pub(super) struct Worker {
     pages: Pages,
     /// Under which adapter, if any, pages may be shared among requests.
     beginnings: Vec<(Option<Weak<DecoderAdapter>>, Content)>,
+    /// Pages that are promised to those who choose among labels, together.
+    reserved: usize,
     active: Vec<Sequence>,
     /// Requests for which there is no room yet, or that are begun again.
     held: VecDeque<Job<Work>>,
@@ -53,7 +56,8 @@ impl Worker {
         let cache = model.decoder().cache(pages);
         let (memory, pages) = (StepMemory::default(), Pages::new(pages));
         let (beginnings, active, held) = (Vec::new(), Vec::new(), VecDeque::new());
-        Worker { model, limits, queue, cache, memory, pages, beginnings, active, held }
+        let reserved = 0;
+        Worker { model, limits, queue, cache, memory, pages, beginnings, reserved, active, held }
     }
 
     /// Works until the queue is closed and everything in it is answered.
@@ -69,6 +73,7 @@ impl Worker {
     /// Lets requests in for which there is room; waits for one where there is nothing to do.
     /// False when there will be none any more.
     fn admit(&mut self) -> bool {
+        self.release_reserve();
         while self.active.len() < self.limits.sequences {
             let job = match self.held.pop_front().or_else(|| self.queue.try_take()) {
                 Some(job) => job,
@@ -84,6 +89,10 @@ impl Worker {
             if job.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 job.work.reply.end(Err(late()));
                 continue;
+            }
+            if !self.reserve(job.work.branch_pages()) {
+                self.held.push_front(job);
+                return true;
             }
             let times = (job.queued, job.deadline);
             let beginning = self.beginning(job.work.adapter.as_ref());
@@ -121,6 +130,7 @@ impl Worker {
             sequence.end(Err(Error::new(&codes::PANIC, what)), &mut self.pages);
         }
         self.pages = Pages::new(self.pages.count());
+        self.reserved = 0;
         self.beginnings.clear();
     }
 
@@ -154,7 +164,8 @@ impl Worker {
             .collect();
         let adapters: Vec<_> =
             parts.iter().map(|part| self.active[part.sequence].work.adapter.as_deref()).collect();
-        let step = Step { ids: &ids, spans: &spans, wanted: &wanted, adapters: &adapters };
+        let (spans, adapters) = (&spans[..], &adapters[..]);
+        let step = Step { ids: &ids, spans, wanted: &wanted, adapters, ..Step::default() };
         let logits = self.model.decoder().forward_in(&step, &mut self.cache, &mut self.memory);
         let mut ended: Vec<Option<End>> = Vec::new();
         ended.resize_with(self.active.len(), || None);
@@ -174,19 +185,13 @@ impl Worker {
                     ended[part.sequence] = write_next(&self.model, sequence, logits.row_mut(last));
                 }
                 Goal::Choose(choice) => {
-                    let row = logits.row(last);
-                    let log_sum = f64::from(log_sum_exp(row));
-                    let first = |tokens: &Vec<u32>| {
-                        tokens.first().map_or(0.0, |&id| f64::from(row[id as usize]) - log_sum)
-                    };
-                    choice.scores = choice.tokens.iter().map(first).collect();
+                    choice.note_prompt(logits.row(last));
                     choosing.push(part.sequence);
                 }
             }
         }
-        self.score_labels(&choosing);
         for at in choosing {
-            ended[at] = Some(End::Over(chosen(&mut self.active[at]).map(Box::new)));
+            ended[at] = Some(End::Over(self.choose(at).map(Box::new)));
         }
         for (sequence, ended) in std::mem::take(&mut self.active).into_iter().zip(ended) {
             match ended {
@@ -246,67 +251,42 @@ impl Worker {
         (ids, parts, wanted)
     }
 
-    /// Adds to each label's score the tokens after its first, for the sequences at `choosing`:
-    /// all their labels are branches behind the prompts, computed together.
-    fn score_labels(&mut self, choosing: &[usize]) {
-        for &at in choosing {
-            let Goal::Choose(choice) = &self.active[at].work.goal else { continue };
-            let prompt = self.active[at].work.prompt.len();
-            let each = choice.branch_pages(prompt);
-            let long: Vec<usize> =
-                (0..choice.tokens.len()).filter(|&label| choice.tokens[label].len() > 1).collect();
-            for group in long.chunks(super::sequence::BRANCHES) {
-                self.score_branches(at, group, each);
-            }
-        }
+    /// Reads all labels of a request behind its prompt, whose logits are noted.
+    fn choose(&mut self, at: usize) -> Result<Answer> {
+        let sequence = &mut self.active[at];
+        let (pages, Work { prompt, adapter, goal, .. }) = (&sequence.pages, &mut sequence.work);
+        let Goal::Choose(choice) = goal else { return Ok(sequence.answer(Finish::Stop)) };
+        let prompt = Prompt { tokens: prompt.len(), pages, adapter: adapter.as_deref() };
+        let (decoder, tokens) = (self.model.decoder(), self.limits.step_tokens);
+        let (cache, memory) = (&mut self.cache, &mut self.memory);
+        let mut reader = Reader { decoder, cache, memory, tokens };
+        // What was promised is there.
+        let own: Vec<u32> = (0..choice.room.pages()).map_while(|_| self.pages.take()).collect();
+        choice.read(&prompt, &own, &mut reader);
+        let chosen = choice.chosen();
+        self.pages.lend_again(&own);
+        let (best, scores) = chosen?;
+        let (output, confidence) = scores[best].clone();
+        let (label, confidence) = (Some(output.clone()), Some(confidence));
+        Ok(Answer { output, label, confidence, scores, ..sequence.answer(Finish::Stop) })
     }
 
-    fn score_branches(&mut self, at: usize, group: &[usize], each: usize) {
-        let sequence = &mut self.active[at];
-        let prompt = sequence.work.prompt.len();
-        let whole = prompt / sprat_nn::PAGE;
-        let borrowed = sequence.borrow(group.len() * each, &mut self.pages);
-        let Goal::Choose(choice) = &sequence.work.goal else { return };
-        let tables: Vec<Vec<u32>> = borrowed
-            .chunks(each.max(1))
-            .map(|own| [&sequence.pages[..whole], own].concat())
-            .collect();
-        if !prompt.is_multiple_of(sprat_nn::PAGE) {
-            // The page that the prompt ends in goes on differently in each branch.
-            for own in borrowed.chunks(each.max(1)) {
-                self.cache.copy_page(sequence.pages[whole], own[0]);
-            }
+    /// Sees to it that `pages` are promised for the labels of whoever comes next; false where
+    /// they can't be had now. Those who choose do so one after another, in the same pages.
+    fn reserve(&mut self, pages: usize) -> bool {
+        let more = pages.saturating_sub(self.reserved);
+        let possible = self.pages.promise(more);
+        if possible {
+            self.reserved += more;
         }
-        let (mut ids, mut spans) = (Vec::new(), Vec::new());
-        for (&label, pages) in group.iter().zip(&tables) {
-            let tokens = &choice.tokens[label];
-            let rows = ids.len()..ids.len() + tokens.len() - 1;
-            ids.extend_from_slice(&tokens[..tokens.len() - 1]);
-            spans.push(Span { rows, position: prompt, pages });
-        }
-        let wanted: Vec<usize> = (0..ids.len()).collect();
-        let adapters = vec![sequence.work.adapter.as_deref(); spans.len()];
-        let step = Step { ids: &ids, spans: &spans, wanted: &wanted, adapters: &adapters };
-        let logits = self.model.decoder().forward_in(&step, &mut self.cache, &mut self.memory);
-        let mut rows = 0..logits.rows;
-        let mut sums = Vec::with_capacity(group.len());
-        for &label in group {
-            let follows = choice.tokens[label].iter().skip(1);
-            let sum: f64 = follows
-                .zip(&mut rows)
-                .map(|(&id, row)| {
-                    let row = logits.row(row);
-                    f64::from(row[id as usize]) - f64::from(log_sum_exp(row))
-                })
-                .sum();
-            sums.push(sum);
-        }
-        if let Goal::Choose(choice) = &mut sequence.work.goal {
-            for (&label, sum) in group.iter().zip(sums) {
-                choice.scores[label] += sum;
-            }
-        }
-        sequence.give_back(&borrowed, &mut self.pages);
+        possible
+    }
+
+    /// Gives back what nobody's labels need any more.
+    fn release_reserve(&mut self) {
+        let need = self.active.iter().map(|one| one.work.branch_pages()).max().unwrap_or(0);
+        self.pages.release_promise(self.reserved.saturating_sub(need));
+        self.reserved = self.reserved.min(need);
     }
 }
 
@@ -432,30 +412,4 @@ fn finish(sequence: &mut Sequence, why: Finish) -> End {
         (answer.output, answer.tokens) = writing.writer.take();
     }
     End::Over(Ok(Box::new(answer)))
-}
-
-/// The answer that the labels' scores give.
-fn chosen(sequence: &mut Sequence) -> Result<Answer> {
-    let answer = sequence.answer(Finish::Stop);
-    let Goal::Choose(choice) = &mut sequence.work.goal else { return Ok(answer) };
-    let most = choice.scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    if !most.is_finite() {
-        return Err(Error::new(&codes::PANIC, "the model gave no valid probabilities"));
-    }
-    let temperature = f64::from(choice.temperature);
-    let weight = |score: &f64| ((score - most) / temperature).exp();
-    let total: f64 = choice.scores.iter().map(weight).sum();
-    let scores: Vec<(String, f32)> = choice
-        .labels
-        .iter()
-        .cloned()
-        .zip(choice.scores.iter().map(|score| (weight(score) / total) as f32))
-        .collect();
-    // The first of equal probabilities wins.
-    let best = scores.iter().rev().max_by(|a, b| a.1.total_cmp(&b.1));
-    let Some((label, confidence)) = best.cloned() else {
-        return Err(Error::new(&codes::PANIC, "there are no labels"));
-    };
-    let (label, output) = (Some(label.clone()), label);
-    Ok(Answer { output, label, confidence: Some(confidence), scores, ..answer })
 }

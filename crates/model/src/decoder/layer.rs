@@ -43,6 +43,7 @@ pub(crate) struct Place<'a> {
     pub(crate) layer: usize,
     pub(crate) rotations: &'a [Rotations],
     pub(crate) spans: &'a [Span<'a>],
+    pub(crate) kept: &'a [Span<'a>],
     pub(crate) adapters: &'a Groups<'a>,
 }
 
@@ -101,7 +102,7 @@ impl Layer {
             let turned = RotatedHeads { column: 0, heads: turned, width: heads.width };
             place.rotations[rope].forward(qkv, turned);
         }
-        cache.write(place.layer, qkv, place.spans);
+        cache.write(place.layer, qkv, place.kept);
         let scoring = place.config.scoring(place.layer);
         cache.attend(place.layer, qkv, place.spans, scoring, context);
         let norm = self.attention_post_norm.as_ref();

@@ -74,6 +74,10 @@ pub struct Step<'a> {
     pub ids: &'a [u32],
     /// Whose tokens they are, and where in the cache they belong.
     pub spans: &'a [Span<'a>],
+    /// Where keys and values are kept, if not where the spans say; empty: there. A text that goes
+    /// on in several ways is read once: its rows are kept in the pages of each way, and each way
+    /// is a span.
+    pub kept: &'a [Span<'a>],
     /// The rows for which logits are wanted.
     pub wanted: &'a [usize],
     /// The adapter of each span, if it has one; empty where no span has.
@@ -221,6 +225,7 @@ impl Decoder {
                 layer: at,
                 rotations: &rotations,
                 spans: step.spans,
+                kept: if step.kept.is_empty() { step.spans } else { step.kept },
                 adapters: &adapters,
             };
             layer.infer(x, cache, &place, buffers, observe);

@@ -81,7 +81,7 @@ impl Decoder {
             .map(|(rows, pages)| Span { rows: rows.clone(), position: 0, pages })
             .collect();
         let adapters = vec![adapter; spans.len()];
-        let step = Step { ids: &batch.ids, spans: &spans, wanted: &[], adapters: &adapters };
+        let step = Step { ids: &batch.ids, spans: &spans, adapters: &adapters, ..Step::default() };
         let mut cache = self.cache(pages.start as usize);
         let mut memory = StepMemory::default();
         self.read_step(&step, &mut cache, observe, &mut memory);
