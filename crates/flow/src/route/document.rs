@@ -1,6 +1,7 @@
 //! A fitted route as it is kept: one file for each version and policy, tied to the version's
 //! digest.
 
+use super::judged::JudgeReport;
 use crate::project::write_json;
 use crate::{Project, codes};
 use serde::{Deserialize, Serialize};
@@ -53,6 +54,8 @@ pub struct FitReport {
     pub rows: RowCounts,
     /// The large model that was asked; none where it is only assumed to be always right.
     pub large: Option<String>,
+    /// The judge behind the grades; none where they come from wanted answers or from agreement.
+    pub judge: Option<JudgeReport>,
     /// Rows behind the figures below.
     pub measured_on: u64,
     /// The share of requests that go to the large model.

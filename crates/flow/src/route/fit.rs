@@ -2,6 +2,7 @@
 
 use super::document::{FitReport, FittedHead, FittedRoute, RowCounts};
 use super::graded::{Grades, Rows};
+use super::judged::JudgeReport;
 use super::large::{Large, LargeAnswer};
 use super::page;
 use super::serving::{Opened, Subject};
@@ -42,6 +43,9 @@ pub struct RouteFitOptions {
     pub traces: bool,
     /// The large model is not asked.
     pub gold_only: bool,
+    /// The judge of the settings grades, by the large model's answers; where that is not asked, by
+    /// the wanted ones.
+    pub judge: bool,
     /// Where the report goes.
     pub html: Option<PathBuf>,
 }
@@ -69,8 +73,12 @@ impl Project {
         let prepared = self.prepared()?;
         let large = self.large_to_ask(asked)?;
         let mut rows = self.rows_to_grade(asked, &prepared)?;
+        if asked.judge {
+            self.check_judge()?;
+            rows.at_most(self.settings.judge.rows);
+        }
         if let Some(candidate) = large
-            && (asked.traces || self.settings.route.failure == RouteFailure::Regret)
+            && (asked.traces || asked.judge || self.settings.route.failure == RouteFailure::Regret)
         {
             // Every row needs the large model's answer.
             rows.at_most(candidate.max_examples);
@@ -85,11 +93,12 @@ impl Project {
             "options": self.fit_options(),
             "right_from": self.settings.route.right_from,
             "large": large,
-            "instruction": large.and(self.settings.task.instruction.as_ref()),
+            "judge": asked.judge.then_some(&self.settings.judge),
+            "instruction": self.settings.task.instruction,
             "cost": self.settings.cost,
         });
         let stepped = self.steps().run("route-fit", &inputs, |folder| {
-            let record = self.fitted(&subject, &prepared, rows, large)?;
+            let record = self.fitted(&subject, &prepared, rows, large, asked.judge)?;
             if let Some(route) = &record.route {
                 crate::project::write_json(&folder.join("route.json"), route)?;
             }
@@ -166,6 +175,24 @@ impl Project {
         Ok(large)
     }
 
+    /// A judge that is to grade can be asked.
+    fn check_judge(&self) -> Result<()> {
+        let judge = &self.settings.judge;
+        let wrong = |field: &str, what: &str| {
+            Err(Error::new(&sprat_route::codes::SETTINGS, what).field(field.to_owned()))
+        };
+        if judge.model.is_none() {
+            let what =
+                "the settings name no judge; one compares free texts, of `kind = \"generate\"`";
+            return wrong("judge.model", what);
+        }
+        if self.settings.needs.privacy == Privacy::OnPremise {
+            let what = "requests may not leave the user's machines, so no judge can be asked";
+            return wrong("needs.privacy", what);
+        }
+        Ok(())
+    }
+
     fn rows_to_grade(&self, asked: &RouteFitOptions, prepared: &Prepared) -> Result<Rows> {
         let personal = self.settings.route.keep_personal;
         if asked.traces {
@@ -190,6 +217,7 @@ impl Project {
         prepared: &Prepared,
         mut rows: Rows,
         large: Option<&sprat_task::settings::Candidate>,
+        judge: bool,
     ) -> Result<FitRecord> {
         let options = self.fit_options();
         let policy = self.settings.route.policy;
@@ -205,7 +233,14 @@ impl Project {
             None => None,
         };
         let answers = large_answers.as_deref();
-        let mut grades = self.grades(prepared, &mut rows, &said, answers)?;
+        let (worth, judge) = match judge {
+            true => {
+                let (worth, report) = self.worth_by_judge(&rows, &said, answers)?;
+                (worth, Some(report))
+            }
+            false => (self.worth_by_answers(prepared, &rows, &said, answers)?, None),
+        };
+        let mut grades = self.grades(&mut rows, &said, answers, &worth)?;
         drop_ungraded(&mut grades, options.failure);
         rows.counts.graded = grades.rows.len() as u64;
         let head = match policy {
@@ -225,6 +260,7 @@ impl Project {
             options,
             policy,
             large: large.map(|candidate| candidate.model.clone()),
+            judge,
             prices,
         };
         let head_alone = head.as_ref().map(|head| head.head.clone());
@@ -344,6 +380,7 @@ struct View<'a> {
     options: FitOptions,
     policy: RoutePolicy,
     large: Option<String>,
+    judge: Option<JudgeReport>,
     /// Of 1,000 requests: the small model, the large one.
     prices: (Option<f64>, Option<f64>),
 }
@@ -376,6 +413,7 @@ impl View<'_> {
             data: self.rows.source.clone(),
             rows: self.rows.counts,
             large: self.large.clone(),
+            judge: self.judge.clone(),
             measured_on: n,
             share_large: share,
             quality: share_of(count(&right), n),
@@ -416,6 +454,7 @@ impl View<'_> {
                 counts.large_missing
             ));
         }
+        caveats.extend(self.judge.iter().flat_map(JudgeReport::caveats));
         caveats.push(
             "The bound holds for requests like the graded ones. When traffic moves, fit again."
                 .into(),

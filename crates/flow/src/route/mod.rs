@@ -1,5 +1,5 @@
 //! Routes between a small model and large ones: [`upstreams`] names the large ones, [`graded`]
-//! and [`large`] collect graded requests, [`fit`] finds a threshold on them, [`document`] keeps it
+//! and [`large`] collect graded requests, [`judged`] has free texts graded by a judge, [`fit`] finds a threshold on them, [`document`] keeps it
 //! beside the version that it was found for, [`serving`] puts it to work, [`explain`] replays one
 //! request.
 
@@ -7,6 +7,7 @@ mod document;
 mod explain;
 mod fit;
 mod graded;
+mod judged;
 mod large;
 mod page;
 mod serving;

@@ -2,6 +2,7 @@
 
 use super::document::FitReport;
 use super::fit::{FitRecord, TARGET, more_needed};
+use super::judged::JudgeReport;
 use super::serving::Subject;
 use sprat_eval::Interval;
 use sprat_report::chart::{Axis, Lines, Series, Unit};
@@ -34,7 +35,7 @@ pub(super) fn of(subject: &Subject, record: &FitRecord) -> Page {
             let page = page.verdict(Tone::Good, text).figures(figures(record));
             page.facts([
                 ("decides", decides(route.policy).to_owned()),
-                ("a failure is", failure(record.options.failure).to_owned()),
+                ("a failure is", failure(record)),
                 ("threshold", threshold(route.fit.threshold)),
                 ("sealed test", sealed(route)),
             ])
@@ -101,11 +102,15 @@ fn decides(policy: RoutePolicy) -> &'static str {
     }
 }
 
-fn failure(failure: Failure) -> &'static str {
-    match failure {
+fn failure(record: &FitRecord) -> String {
+    if let Some(judge) = &record.report.judge {
+        return format!("a kept answer that the judge finds worse than {}", judge.against);
+    }
+    match record.options.failure {
         Failure::Wrong => "a kept answer that is wrong",
         Failure::Regret => "a kept answer that is wrong where the large model is right",
     }
+    .to_owned()
 }
 
 fn threshold(threshold: Option<f64>) -> String {
@@ -135,6 +140,7 @@ fn rows(report: &FitReport) -> Vec<(&'static str, String)> {
     let mut facts: Vec<(&str, String)> = shown.map(|(_, (name, n))| (name, count(n))).collect();
     let large = report.large.clone().unwrap_or_else(|| "not asked".into());
     facts.push(("large model", large));
+    facts.extend(report.judge.iter().flat_map(JudgeReport::facts));
     facts
 }
 

@@ -207,10 +207,12 @@ section! {
 }
 
 section! {
-    /// A hosted model that compares written answers in `sprat bench`.
+    /// A hosted model that compares written answers in `sprat bench` and in
+    /// `sprat route fit --judge`.
     Judge ["judge"] {
         /// For `generate`: the hosted model (`openai:…`) that is shown every other local candidate's
-        /// answers beside the reference's. Without one, or with `privacy = "on-premise"`, nothing
+        /// answers beside the reference's in `sprat bench`, and the small model's beside the large
+        /// one's in `sprat route fit --judge`. Without one, or with `privacy = "on-premise"`, nothing
         /// is sent.
         model: Option<String> = None,
         /// The endpoint's address, up to and with `/v1`.
