@@ -135,14 +135,16 @@ impl Project {
     pub(crate) fn small_says(&self, model: &dyn Generator, rows: &Rows) -> Result<Said> {
         let total = rows.texts.len() as u64;
         self.progress.start("asking the small model", Some(total), "requests");
-        let requests = rows.texts.iter().map(|text| scored(model, &Request::text(text.as_str())));
+        let score = self.settings.route.score;
+        let request = |text: &String| scored(model, &Request::text(text.as_str()), score);
+        let requests = rows.texts.iter().map(request);
         let (mut answers, mut refused) = (Vec::new(), None);
         let begun = Instant::now();
         let ended = ask(model, requests, &self.interrupt, |answer| {
             self.progress.advance(1);
             answers.push(match answer {
                 Ok(answer) if answer.invalid.is_none() => {
-                    let sure = confidence(&answer);
+                    let sure = confidence(&answer, score);
                     sure.map(|sure| (answer.label.unwrap_or(answer.output), f64::from(sure)))
                 }
                 Ok(_) => None,

@@ -1,7 +1,7 @@
 //! Routes between a small model and large ones: [`upstreams`] names the large ones, [`graded`]
-//! and [`large`] collect graded requests, [`judged`] has free texts graded by a judge, [`fit`] finds a threshold on them, [`document`] keeps it
-//! beside the version that it was found for, [`serving`] puts it to work, [`explain`] replays one
-//! request.
+//! and [`large`] collect graded requests, [`judged`] has free texts graded by a judge, [`fit`] finds
+//! a threshold on them and [`report`] says what is expected of it, [`document`] keeps it beside the
+//! version that it was found for, [`serving`] puts it to work, [`explain`] replays one request.
 
 mod document;
 mod explain;
@@ -10,6 +10,7 @@ mod graded;
 mod judged;
 mod large;
 mod page;
+mod report;
 mod serving;
 mod upstreams;
 

@@ -1,8 +1,9 @@
 //! What people see of a fit.
 
 use super::document::FitReport;
-use super::fit::{FitRecord, TARGET, more_needed};
+use super::fit::{FitRecord, more_needed};
 use super::judged::JudgeReport;
+use super::report::TARGET;
 use super::serving::Subject;
 use sprat_eval::Interval;
 use sprat_report::chart::{Axis, Lines, Series, Unit};
@@ -34,7 +35,7 @@ pub(super) fn of(subject: &Subject, record: &FitRecord) -> Page {
             );
             let page = page.verdict(Tone::Good, text).figures(figures(record));
             page.facts([
-                ("decides", decides(route.policy).to_owned()),
+                ("decides", decides(route)),
                 ("a failure is", failure(record)),
                 ("threshold", threshold(route.fit.threshold)),
                 ("sealed test", sealed(route)),
@@ -95,10 +96,13 @@ fn figures(record: &FitRecord) -> Vec<Figure> {
     figures
 }
 
-fn decides(policy: RoutePolicy) -> &'static str {
-    match policy {
-        RoutePolicy::After => "after the small model has answered, by its confidence",
-        RoutePolicy::Before => "before a model is asked, by an embedding of the request",
+fn decides(route: &super::FittedRoute) -> String {
+    match route.policy {
+        RoutePolicy::After => {
+            let score = route.score.name();
+            format!("after the small model has answered, by its confidence (`{score}`)")
+        }
+        RoutePolicy::Before => "before a model is asked, by an embedding of the request".into(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The sections of `sprat.toml`.
 
-use super::routing::{RouteFailure, RoutePolicy, RouteRule, RouteSplit, Sticky};
+use super::routing::{RouteFailure, RoutePolicy, RouteRule, RouteScore, RouteSplit, Sticky};
 use super::section::section;
 use super::units::Span;
 use serde::{Deserialize, Serialize};
@@ -247,6 +247,12 @@ section! {
         /// `before`: a head on an embedding of the request decides, and the small model is asked only
         /// about what it keeps.
         policy: RoutePolicy = RoutePolicy::After,
+        /// With `after`, what an answer's confidence is: `mean_probability`: a label's calibrated
+        /// probability, of a written answer the geometric mean of its tokens' probabilities;
+        /// `margin`: the mean difference between the probability of each token and that of the next
+        /// best one (of a label: between the two most likely labels); `least_margin`: the least of
+        /// these differences.
+        score: RouteScore = RouteScore::MeanProbability,
         /// With `after`: the small model's answer is kept when its confidence is at least this.
         /// Without it the threshold that `sprat route fit` found for the served version.
         keep_above: Option<f64> = None,
