@@ -335,12 +335,25 @@ fn rules_splits_and_shadows_do_what_the_settings_say_and_no_request_can() {
         let compared = route["shadow"]["compared"].as_u64().unwrap();
         if compared >= 10 {
             assert!(route["shadow"]["agreed"].as_u64().unwrap() <= compared);
+            assert!(route["shadow"]["agreement"]["low"].as_f64().unwrap() < 1.0, "{route:#}");
             break;
         }
         assert!(Instant::now() < end, "{route:#}");
         std::thread::sleep(Duration::from_millis(50));
     }
     assert!(mock.seen().len() > before);
+    // Both versions of the split are counted.
+    let (_, metrics) = server.get("/metrics");
+    let agreed = |version: &str| {
+        let of = |line: &&str| {
+            line.starts_with("sprat_route_shadow_total{")
+                && line.contains(version)
+                && line.contains("outcome=\"agreed\"")
+        };
+        let line = metrics.lines().find(of).unwrap_or_else(|| panic!("{metrics}"));
+        line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()
+    };
+    assert!(agreed("kinds@v1") + agreed("kinds@v2") > 0, "{metrics}");
 }
 
 #[test]
