@@ -145,6 +145,11 @@ fn a_threshold_is_found_bound_to_its_version_explained_and_served() {
         .exits(0);
     assert_eq!(mock.seen().len(), asked, "the answers were kept");
     sprat(path, &fit).exits(0);
+    // One that was fitted before there was a choice of scores is a route of the first one.
+    let file = path.join(found["file"].as_str().unwrap());
+    let mut kept: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    assert_eq!(kept.as_object_mut().unwrap().remove("score").unwrap(), "mean_probability");
+    std::fs::write(&file, kept.to_string()).unwrap();
 
     let (easy, told) = first(path, "small", (9000..).step_by(8));
     let (hard, _) = first(path, "large", (9006..).step_by(8));

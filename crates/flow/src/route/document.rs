@@ -221,3 +221,19 @@ fn other_version(model: &str, digest: &Digest, other: &FittedRoute) -> Error {
     );
     Error::new(&codes::ROUTE_OTHER_VERSION, what).field("route.keep_above").why(why)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_costs_what_its_models_are_asked() {
+        let prices = (Some(1.0), Some(10.0));
+        assert!(asks_small(RoutePolicy::After, None) && asks_small(RoutePolicy::Before, None));
+        assert_eq!(together(0.5, prices, true), Some(6.0));
+        // A head on another encoder decides before the small model is asked.
+        assert!(!asks_small(RoutePolicy::Before, Some(&"hf:a/b".to_owned())));
+        assert_eq!(together(0.5, prices, false), Some(5.5));
+        assert_eq!(together(0.5, (None, Some(10.0)), true), None);
+    }
+}
