@@ -146,6 +146,11 @@ fn a_threshold_is_found_bound_to_its_version_explained_and_served() {
         .exits(0);
     assert_eq!(mock.seen().len(), asked, "the answers were kept");
     sprat(path, &fit).exits(0);
+    // One that was fitted before there was a choice of scores is a route of the first one.
+    let file = path.join(found["file"].as_str().unwrap());
+    let mut kept: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    assert_eq!(kept.as_object_mut().unwrap().remove("score").unwrap(), "mean_probability");
+    std::fs::write(&file, kept.to_string()).unwrap();
 
     let (easy, told) = first(path, "small", (9000..).step_by(8));
     let (hard, _) = first(path, "large", (9006..).step_by(8));
@@ -336,12 +341,25 @@ fn rules_splits_and_shadows_do_what_the_settings_say_and_no_request_can() {
         let compared = route["shadow"]["compared"].as_u64().unwrap();
         if compared >= 10 {
             assert!(route["shadow"]["agreed"].as_u64().unwrap() <= compared);
+            assert!(route["shadow"]["agreement"]["low"].as_f64().unwrap() < 1.0, "{route:#}");
             break;
         }
         assert!(Instant::now() < end, "{route:#}");
         std::thread::sleep(Duration::from_millis(50));
     }
     assert!(mock.seen().len() > before);
+    // Both versions of the split are counted.
+    let (_, metrics) = server.get("/metrics");
+    let agreed = |version: &str| {
+        let of = |line: &&str| {
+            line.starts_with("sprat_route_shadow_total{")
+                && line.contains(version)
+                && line.contains("outcome=\"agreed\"")
+        };
+        let line = metrics.lines().find(of).unwrap_or_else(|| panic!("{metrics}"));
+        line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()
+    };
+    assert!(agreed("kinds@v1") + agreed("kinds@v2") > 0, "{metrics}");
 }
 
 /// What `/v1/route` says, in the page's words.

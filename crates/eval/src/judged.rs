@@ -33,6 +33,18 @@ pub struct JudgedRow {
     pub orders: [Vec<Option<Preference>>; 2],
 }
 
+/// What a judge's words about one row come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RowVerdict {
+    /// The same in both orders.
+    Prefers(Preference),
+    /// It changes with the order, or from one repetition to the next.
+    Inconsistent,
+    /// In one of the orders the judge said nothing that could be read.
+    Unjudged,
+}
+
 /// What a judge said of a candidate's answers against a reference's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Judged {
@@ -75,18 +87,14 @@ pub fn judged(asked: &[JudgedRow], same: u64) -> Result<Judged> {
             repeated += u64::from(heard.len() > 1);
             alike += u64::from(heard.len() > 1 && heard.iter().all(|one| *one == heard[0]));
         }
-        let silent = |said: &Vec<Option<Preference>>| said.iter().all(Option::is_none);
-        if row.orders.iter().any(silent) {
-            unjudged += 1;
-            continue;
-        }
         match row.verdict() {
-            Some(preferred) => {
+            RowVerdict::Prefers(preferred) => {
                 agreed += 1;
                 wins += u64::from(preferred == Preference::Candidate);
                 losses += u64::from(preferred == Preference::Reference);
             }
-            None => inconsistent += 1,
+            RowVerdict::Inconsistent => inconsistent += 1,
+            RowVerdict::Unjudged => unjudged += 1,
         }
     }
     let rows = agreed + inconsistent + same;
@@ -118,9 +126,16 @@ pub fn judged(asked: &[JudgedRow], same: u64) -> Result<Judged> {
 
 impl JudgedRow {
     /// What both orders agree on.
-    fn verdict(&self) -> Option<Preference> {
+    pub fn verdict(&self) -> RowVerdict {
         let [one, other] = &self.orders;
-        majority(one).filter(|preferred| majority(other) == Some(*preferred))
+        let silent = |said: &[Option<Preference>]| said.iter().all(Option::is_none);
+        if silent(one) || silent(other) {
+            return RowVerdict::Unjudged;
+        }
+        match majority(one).filter(|preferred| majority(other) == Some(*preferred)) {
+            Some(preferred) => RowVerdict::Prefers(preferred),
+            None => RowVerdict::Inconsistent,
+        }
     }
 }
 

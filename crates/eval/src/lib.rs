@@ -49,7 +49,7 @@ pub use gate::{
 pub use generation::{Generation, TextScore, generation};
 pub use interval::{Interval, LEVEL, normal_quantile, wilson};
 pub use isotonic::{Isotonic, Weighted};
-pub use judged::{Judged, JudgedRow, Preference, judged};
+pub use judged::{Judged, JudgedRow, Preference, RowVerdict, judged};
 pub use latency::{Latency, Quantile, latency};
 pub use multiple::holm;
 pub use paired::{Comparison, McNemar, compare, mcnemar, paired_difference};

@@ -297,8 +297,8 @@ pub static ROUTE_UNFITTED: Code = Code {
 pub static ROUTE_OTHER_VERSION: Code = Code {
     id: "SPRAT-FLOW-ROUTE-OTHER-VERSION",
     kind: Kind::Failed,
-    summary: "The fitted route belongs to another version or encoder than the one that is to be \
-              served: its threshold says nothing about this one.",
+    summary: "The fitted route belongs to another version, score or encoder than the one that is \
+              to be served: its threshold says nothing about this one.",
     remedy: "Run `sprat route fit` for this version, or set `route.keep_above`.",
 };
 

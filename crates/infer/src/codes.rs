@@ -145,8 +145,16 @@ pub static REMOTE_KEY: Code = Code {
 pub static REMOTE_UNREACHABLE: Code = Code {
     id: "SPRAT-REMOTE-UNREACHABLE",
     kind: Kind::Failed,
-    summary: "A hosted model could not be reached, or broke off its answer.",
+    summary: "A hosted model could not be reached.",
     remedy: "Check base_url, the network and the proxy settings, then try again.",
+};
+
+/// A hosted model did not finish.
+pub static REMOTE_UNFINISHED: Code = Code {
+    id: "SPRAT-REMOTE-UNFINISHED",
+    kind: Kind::Failed,
+    summary: "A hosted model has the request, but did not answer in time or broke off its answer.",
+    remedy: "Try again. Where it is slow, allow more time; its provider may charge for what it wrote.",
 };
 
 /// A hosted model answered with an error.
@@ -201,6 +209,7 @@ pub static ALL: &[&Code] = &[
     &REMOTE_SETTINGS,
     &REMOTE_KEY,
     &REMOTE_UNREACHABLE,
+    &REMOTE_UNFINISHED,
     &REMOTE_STATUS,
     &REMOTE_REFUSED,
     &REMOTE_GARBAGE,

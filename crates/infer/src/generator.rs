@@ -1,6 +1,7 @@
 //! The one interface of all models that answer.
 
 use crate::answer::{Answer, Pending};
+use crate::estimate::Estimate;
 use crate::request::Request;
 use sprat_task::Result;
 
@@ -46,6 +47,13 @@ pub trait Generator: Send + Sync {
     /// How much it has to do.
     fn load(&self) -> Load {
         Load::default()
+    }
+
+    /// What a request may take in tokens and money, for where the answer does not say it; nothing
+    /// where requests cost nothing.
+    fn estimate(&self, request: &Request) -> Estimate {
+        let _ = request;
+        Estimate::default()
     }
 
     /// Submits a request and waits on this thread for its answer.

@@ -2,7 +2,7 @@
 
 use crate::codes;
 use crate::ledger::{Ledger, Row};
-use sprat_infer::Answer;
+use sprat_infer::Usage;
 use sprat_task::{Error, Result, Timestamp};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,9 +37,10 @@ pub struct Spent {
     pub tokens: u64,
 }
 
-/// A budget. What an answer costs is known when it is there, so requests that are on their way
-/// when the bound is reached still go over it: at most as many as the upstreams take at once.
-/// It lives in memory; with [`Budget::kept`] also in a file, and outlives a restart.
+/// A budget. What an answer costs is known when it is there, so a request is charged with an
+/// estimate on the safe side when it leaves ([`Budget::charge`]), and with what it took when that
+/// is known. It counts for the hour and the day in which it left. The budget lives in memory; with
+/// [`Budget::kept`] also in a file, and outlives a restart.
 #[derive(Debug)]
 pub struct Budget {
     limits: Limits,
@@ -64,17 +65,18 @@ impl Books {
     /// other processes become part of the windows.
     pub(crate) fn merge(&mut self, file: &[Row]) -> Vec<Row> {
         for (window, filed) in self.windows.iter_mut().zip(&mut self.filed) {
-            let mut own = window.spent;
-            if filed.number == window.number {
-                own.usd -= filed.spent.usd;
-                own.tokens = own.tokens.saturating_sub(filed.spent.tokens);
-            }
+            let before = match filed.number == window.number {
+                true => filed.spent,
+                false => Spent::default(),
+            };
             let row = file.iter().find(|row| row.window_ms == window.length);
             let others = row.filter(|row| row.number == window.number).map(Row::spent);
             let others = others.unwrap_or_default();
             *filed = Window { spent: others, ..*window };
-            window.spent.usd = others.usd + own.usd.max(0.0);
-            window.spent.tokens = others.tokens.saturating_add(own.tokens);
+            // What was charged and then settled for less has made it fewer.
+            window.spent.usd = (others.usd + window.spent.usd - before.usd).max(0.0);
+            let tokens = others.tokens.saturating_add(window.spent.tokens);
+            window.spent.tokens = tokens.saturating_sub(before.tokens);
         }
         self.windows.iter().map(Row::from).collect()
     }
@@ -185,19 +187,16 @@ impl Budget {
         Ok(())
     }
 
-    /// Takes down what an answer cost.
-    pub fn spend(&self, now: Timestamp, answer: &Answer) {
+    /// Charges a request that leaves now with what it may take. It stays charged with that until
+    /// more is known of it: [`Charge::becomes`].
+    pub fn charge(&self, now: Timestamp, usage: Usage) -> Charge<'_> {
         let mut books = self.lock();
-        for window in &mut books.windows {
-            window.at(now);
-            window.spent.usd += answer.usd.unwrap_or(0.0).max(0.0);
-            let tokens = answer.prompt_tokens.saturating_add(answer.completion_tokens);
-            window.spent.tokens = window.spent.tokens.saturating_add(tokens as u64);
-        }
+        books.windows.iter_mut().for_each(|window| window.at(now));
+        let windows = books.windows.map(|window| window.number);
         drop(books);
-        if let Some(ledger) = &self.ledger {
-            ledger.changed();
-        }
+        let mut charge = Charge { budget: self, windows, usage: Usage::default() };
+        charge.becomes(usage);
+        charge
     }
 
     /// What was spent in this hour and this day.
@@ -208,12 +207,52 @@ impl Budget {
     }
 }
 
+/// What a request on its way is charged with.
+#[derive(Debug)]
+#[must_use]
+pub struct Charge<'a> {
+    budget: &'a Budget,
+    /// The hour and the day in which it left.
+    windows: [u64; 2],
+    usage: Usage,
+}
+
+impl Charge<'_> {
+    /// It took this, as far as is known now, instead of what it is charged with.
+    pub fn becomes(&mut self, usage: Usage) {
+        let before = std::mem::replace(&mut self.usage, usage);
+        let mut books = self.budget.lock();
+        for (window, number) in books.windows.iter_mut().zip(self.windows) {
+            if window.number == number {
+                window.spent.usd = (window.spent.usd + usage.usd - before.usd).max(0.0);
+                let tokens = window.spent.tokens.saturating_add(usage.tokens);
+                window.spent.tokens = tokens.saturating_sub(before.tokens);
+            }
+        }
+        drop(books);
+        if let Some(ledger) = &self.budget.ledger {
+            ledger.changed();
+        }
+    }
+
+    /// It took nothing.
+    pub fn waive(&mut self) {
+        self.becomes(Usage::default());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn cost(usd: f64, tokens: usize) -> Answer {
-        Answer { usd: Some(usd), prompt_tokens: tokens, ..Answer::default() }
+    fn cost(usd: f64, tokens: u64) -> Usage {
+        Usage { usd, tokens }
+    }
+
+    impl Budget {
+        fn spend(&self, now: Timestamp, usage: Usage) {
+            let _ = self.charge(now, usage);
+        }
     }
 
     #[test]
@@ -222,14 +261,14 @@ mod tests {
         let day = Limit { usd: None, tokens: Some(100) };
         let budget = Budget::new(Limits { hour, day });
         let start = Timestamp(1_000 * DAY);
-        budget.spend(start, &cost(0.6, 10));
+        budget.spend(start, cost(0.6, 10));
         budget.check(start).unwrap();
-        budget.spend(start, &cost(0.6, 10));
+        budget.spend(start, cost(0.6, 10));
         let error = budget.check(start).unwrap_err();
         assert!(error.reason().unwrap().contains("this hour"), "{error:?}");
         let next = Timestamp(start.0 + HOUR);
         budget.check(next).unwrap();
-        budget.spend(next, &cost(0.0, 80));
+        budget.spend(next, cost(0.0, 80));
         assert!(budget.check(next).unwrap_err().reason().unwrap().contains("this day"));
         budget.check(Timestamp(start.0 + DAY)).unwrap();
     }
@@ -239,9 +278,54 @@ mod tests {
         let limits = Limits { hour: Limit { usd: Some(1.0), tokens: None }, day: Limit::default() };
         let budget = Budget::new(limits);
         let now = Timestamp(50 * DAY);
-        budget.spend(now, &cost(2.0, 0));
+        budget.spend(now, cost(2.0, 0));
         assert!(budget.check(Timestamp(3 * DAY)).is_err());
         assert!(budget.check(Timestamp(0)).is_err());
+    }
+
+    #[test]
+    fn a_request_counts_as_estimated_until_it_is_settled() {
+        let hour = Limit { usd: None, tokens: Some(100) };
+        let budget = Budget::new(Limits { hour, day: Limit::default() });
+        let now = Timestamp(50 * DAY);
+        let mut first = budget.charge(now, cost(0.5, 100));
+        assert!(budget.check(now).is_err(), "what is on its way counts");
+        first.becomes(cost(0.1, 20));
+        budget.check(now).unwrap();
+        budget.charge(now, cost(9.0, 900)).waive();
+        let mut lost = budget.charge(now, cost(0.0, 30));
+        lost.becomes(cost(0.0, 50));
+        let _ = lost;
+        assert_eq!(budget.spent(now)[0].tokens, 70, "what is not settled stays");
+        assert!((budget.spent(now)[1].usd - 0.1).abs() < 1e-12);
+        // It counts for the hour in which it left.
+        let next = Timestamp(now.0 + HOUR);
+        budget.check(next).unwrap();
+        first.becomes(cost(0.2, 40));
+        let [hour, day] = budget.spent(next);
+        assert_eq!((hour, day.tokens), (Spent::default(), 90));
+    }
+
+    #[test]
+    fn a_charge_that_is_settled_for_less_is_fewer_in_the_file_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("spent.json");
+        let now = Timestamp(50 * DAY);
+        let budget = Budget::kept(Limits::default(), &path, now).unwrap();
+        let mut charge = budget.charge(now, cost(1.0, 1000));
+        // The file says the estimate.
+        let mut filed = Vec::new();
+        while filed.is_empty() {
+            std::thread::yield_now();
+            filed = Ledger::read(&path).unwrap();
+        }
+        assert_eq!(filed[0].spent(), Spent { usd: 1.0, tokens: 1000 });
+        charge.becomes(cost(0.25, 12));
+        let settled = [Spent { usd: 0.25, tokens: 12 }; 2];
+        assert_eq!(budget.spent(now), settled);
+        drop(budget);
+        let budget = Budget::kept(Limits::default(), &path, now).unwrap();
+        assert_eq!(budget.spent(now), settled);
     }
 
     #[test]
@@ -251,8 +335,8 @@ mod tests {
         let limits = Limits { hour: Limit { usd: Some(1.0), tokens: None }, day: Limit::default() };
         let now = Timestamp(50 * DAY);
         let budget = Budget::kept(limits, &path, now).unwrap();
-        budget.spend(now, &cost(0.75, 10));
-        budget.spend(now, &cost(0.75, 10));
+        budget.spend(now, cost(0.75, 10));
+        budget.spend(now, cost(0.75, 10));
         drop(budget);
         let budget = Budget::kept(limits, &path, now).unwrap();
         assert_eq!(budget.check(now).unwrap_err().code(), &codes::BUDGET);
@@ -267,7 +351,7 @@ mod tests {
         // A clock that was years ahead must not close the budget for years.
         Budget::kept(limits, &path, Timestamp(20_000 * DAY))
             .unwrap()
-            .spend(Timestamp(20_000 * DAY), &cost(2.0, 0));
+            .spend(Timestamp(20_000 * DAY), cost(2.0, 0));
         let budget = Budget::kept(limits, &path, next).unwrap();
         assert!(budget.check(next).is_err(), "it was spent");
         budget.check(Timestamp(next.0 + HOUR)).unwrap();
@@ -280,10 +364,10 @@ mod tests {
         let now = Timestamp(50 * DAY);
         let open = || Budget::kept(Limits::default(), &path, now).unwrap();
         let (one, two) = (open(), open());
-        one.spend(now, &cost(1.0, 10));
-        one.spend(now, &cost(1.0, 10));
+        one.spend(now, cost(1.0, 10));
+        one.spend(now, cost(1.0, 10));
         drop(one);
-        two.spend(now, &cost(1.0, 1));
+        two.spend(now, cost(1.0, 1));
         drop(two);
         assert_eq!(open().spent(now), [Spent { usd: 3.0, tokens: 21 }; 2]);
         assert_eq!(open().spent(now), [Spent { usd: 3.0, tokens: 21 }; 2], "reading adds nothing");

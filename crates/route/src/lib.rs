@@ -26,7 +26,7 @@ mod turns;
 mod upstreams;
 
 pub use breaker::Breaker;
-pub use budget::{Budget, Limit, Limits, Spent};
+pub use budget::{Budget, Charge, Limit, Limits, Spent};
 pub use fit::{Decision, FitOptions, Fitted, RouteFit, SCHEMA, Sealed, fit};
 pub use graded::{Failure, Graded};
 pub use head::{Head, Trained};

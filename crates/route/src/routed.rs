@@ -4,8 +4,8 @@ mod explain;
 
 pub use explain::{Explained, Step};
 
-use crate::policy::after::{Keep, confidence, scored};
-use crate::policy::before::Before;
+use crate::policy::after::{Keep, scored, strip};
+use crate::policy::before::{Before, embed};
 use crate::policy::{Decider, Policy, Side};
 use crate::{Upstreams, codes};
 use sprat_infer::{
@@ -71,7 +71,7 @@ impl Routed {
             Err(Error::new(&codes::SETTINGS, what).field(field.to_owned()))
         };
         match &policy.decider {
-            Decider::After(Keep::Above(least)) if !(0.0..=1.0).contains(least) => {
+            Decider::After(Keep::Above(least), _) if !(0.0..=1.0).contains(least) => {
                 let what = "the least confidence that is kept must be from 0 to 1";
                 return wrong("route.keep_above", what);
             }
@@ -79,7 +79,7 @@ impl Routed {
                 let what = "rules about the small model's label need `policy = \"after\"`";
                 return wrong("route.rules", what);
             }
-            Decider::After(_) if policy.fixed.look_at_labels() && small.labels().is_empty() => {
+            Decider::After(..) if policy.fixed.look_at_labels() && small.labels().is_empty() => {
                 return wrong("route.rules", "the small model gives no labels");
             }
             _ => {}
@@ -126,25 +126,20 @@ impl Generator for Routed {
                 Side::Small => desk.keep(request, reason, true),
                 Side::Large => {
                     let (reply, pending) = reply();
-                    self.spawn(Arc::clone(desk).send(request, reason, reply));
+                    self.spawn(Arc::clone(desk).send(request, reason, None, reply));
                     Ok(pending)
                 }
             };
         }
         let (reply, pending) = reply();
-        match &desk.policy.decider {
-            Decider::After(keep) => {
-                // A full queue stays the client's matter: overload must not become the large
-                // model's bill.
-                let small = desk.small.submit(scored(desk.small.as_ref(), &request))?;
-                self.spawn(Arc::clone(desk).cascade(request, keep.clone(), small, reply));
-            }
-            Decider::Before(before) => {
-                let embedding = before.embed(&request)?;
-                let work = Arc::clone(desk).judge(request, before.clone(), embedding, reply);
-                self.spawn(work);
-            }
+        if let Decider::Before(Before { encoder: Some(encoder), .. }) = &desk.policy.decider {
+            let embedding = embed(encoder.as_ref(), &request)?;
+            self.spawn(Arc::clone(desk).judge(request, embedding, reply));
+            return Ok(pending);
         }
+        // A full queue stays the client's matter: overload must not become the large model's bill.
+        let small = desk.small.submit(desk.scored(&request))?;
+        self.spawn(Arc::clone(desk).cascade(request, small, reply));
         Ok(pending)
     }
 }
@@ -211,19 +206,38 @@ impl Desk {
         }
     }
 
-    /// A large model's answer; where there is none, what the settings say.
-    async fn send(self: Arc<Self>, request: Request, reason: Reason, reply: Reply) {
+    /// A large model's answer; where there is none, what the settings say. `first`: what the small
+    /// model said, where it was asked already.
+    async fn send(
+        self: Arc<Self>,
+        request: Request,
+        reason: Reason,
+        first: Option<Result<Answer>>,
+        reply: Reply,
+    ) {
         if reply.is_cancelled() {
             return;
         }
         let Some(asked) = self.large_answer(&request, &reply).await else { return };
-        match asked {
-            Ok((answer, model)) => reply.end(Ok(sent(answer, model, reason))),
-            Err(error) if self.is_final(&error) => reply.end(Err(error)),
-            Err(error) => {
-                let why = format!("{}, but {}", reason.why, error.what());
-                self.keep_soon(request, Reason { why, ..reason }, false, reply).await;
+        let error = match asked {
+            Ok((mut answer, model)) => {
+                // What was asked has one embedding, whoever answers: drift is seen by it.
+                answer.embedding = first.and_then(Result::ok).and_then(|first| first.embedding);
+                answer.route = Some(reason.route(Side::Large, model));
+                return reply.end(Ok(answer));
             }
+            Err(error) if self.is_final(&error) => return reply.end(Err(error)),
+            Err(error) => error,
+        };
+        let reason = Reason { why: format!("{}, but {}", reason.why, error.what()), ..reason };
+        match first {
+            None => self.keep_soon(request, reason, false, reply).await,
+            Some(Ok(answer)) if answer.invalid.is_none() => {
+                reply.end(Ok(self.own(&request, answer, reason)));
+            }
+            Some(Ok(_)) => reply.end(Err(error)),
+            // The reason lies with the small model then; it is the one that was asked for.
+            Some(Err(first)) => reply.end(Err(first)),
         }
     }
 
@@ -246,100 +260,83 @@ impl Desk {
         *error.code() == codes::BROKEN_OFF || self.policy.when_large_fails == WhenLargeFails::Error
     }
 
-    /// *Before*: the embedding's score decides.
+    /// *Before*, over an encoder of its own: the score of the request's embedding decides, and no
+    /// model has been asked yet.
     async fn judge(
         self: Arc<Self>,
         request: Request,
-        before: Before,
         embedding: Option<PendingEmbedding>,
         reply: Reply,
     ) {
-        let Some(embedding) = embedding else {
-            let why = "there is no text to judge".into();
-            let reason = Reason { why, threshold: before.threshold(), ..Reason::default() };
-            return self.send(request, reason, reply).await;
-        };
-        let score = match embedding.vector().await {
-            Ok(embedding) => before.score(&embedding.vector),
-            Err(error) => return reply.end(Err(error)),
+        let decider = &self.policy.decider;
+        let score = match (embedding, decider) {
+            (Some(embedding), Decider::Before(before)) => match embedding.vector().await {
+                Ok(embedding) => Some(before.score(&embedding.vector)),
+                Err(error) => return reply.end(Err(error)),
+            },
+            _ => None,
         };
         if reply.is_cancelled() {
             return;
         }
-        match self.by_score(&before, score) {
+        match self.side(score) {
             (Side::Small, reason) => self.keep_soon(request, reason, true, reply).await,
-            (Side::Large, reason) => self.send(request, reason, reply).await,
+            (Side::Large, reason) => self.send(request, reason, None, reply).await,
         }
     }
 
-    /// The side of a request of this difficulty.
-    fn by_score(&self, before: &Before, score: f32) -> (Side, Reason) {
-        let reason = |why: &str| Reason {
-            why: why.into(),
-            confidence: Some(score),
-            threshold: before.threshold(),
-        };
-        match before.keeps(score) {
-            true => self.unless_raised(reason("easy enough")),
-            false => (Side::Large, reason("too hard")),
-        }
-    }
-
-    /// The small model's side for a reason, unless an alarm raised the threshold over its score.
-    fn unless_raised(&self, reason: Reason) -> (Side, Reason) {
-        match self.policy.raise.over(reason.confidence) {
-            Some(raised) => {
+    /// Which side a score sends a request to. While an alarm has raised the threshold, more go to
+    /// the large models than the decider says.
+    fn side(&self, score: Option<f32>) -> (Side, Reason) {
+        let decider = &self.policy.decider;
+        let (side, why) = decider.side(score);
+        let reason = Reason { why, confidence: score, threshold: decider.threshold() };
+        match self.policy.raise.over(score) {
+            Some(raised) if side == Side::Small => {
                 let threshold = raised.least.map(|least| least as f32).or(reason.threshold);
                 (Side::Large, Reason { why: raised.why(), threshold, ..reason })
             }
-            None => (Side::Small, reason),
+            _ => (side, reason),
         }
     }
 
-    /// *After*: the small model's answer decides.
-    async fn cascade(self: Arc<Self>, request: Request, keep: Keep, small: Pending, reply: Reply) {
+    /// The small model was asked, and what it says decides: *after*, and *before* over its own
+    /// embedding.
+    async fn cascade(self: Arc<Self>, request: Request, small: Pending, reply: Reply) {
         let first = small.answer().await;
         if reply.is_cancelled() {
             return;
         }
-        let verdict = self.weigh(&request, &keep, &first);
-        let (side, reason) = match verdict {
+        let (side, reason) = match self.weigh(&request, &first) {
             Some(verdict) => verdict,
             // The request is at fault, and no other model would make it better.
             None => return reply.end(first),
         };
-        if side == Side::Small {
-            return reply.end(first.map(|answer| self.kept(&request, answer, reason)));
+        match side {
+            Side::Small => reply.end(first.map(|answer| {
+                let answer = self.own(&request, answer, reason);
+                self.shadow(&request, &answer);
+                answer
+            })),
+            Side::Large => self.send(request, reason, Some(first), reply).await,
         }
-        let Some(asked) = self.large_answer(&request, &reply).await else { return };
-        let error = match asked {
-            Ok((answer, model)) => return reply.end(Ok(sent(answer, model, reason))),
-            Err(error) if self.is_final(&error) => return reply.end(Err(error)),
-            Err(error) => error,
-        };
-        reply.end(match (first, self.policy.when_large_fails) {
-            (Ok(mut answer), WhenLargeFails::Small) if answer.invalid.is_none() => {
-                strip(&request, &mut answer);
-                let why = format!("{}, but {}", reason.why, error.what());
-                answer.route = Some(Reason { why, ..reason }.route(Side::Small, self.small.name()));
-                Ok(answer)
-            }
-            // The reason lies with the small model then; it is the one that was asked for.
-            (Err(first), WhenLargeFails::Small) => Err(first),
-            _ => Err(error),
-        });
+    }
+
+    /// A request as the small model is asked whose answer decides.
+    fn scored(&self, request: &Request) -> Request {
+        match &self.policy.decider {
+            Decider::After(_, score) => scored(self.small.as_ref(), request, *score),
+            Decider::Before(_) => request.clone(),
+        }
     }
 
     /// Which side's answer a request gets, from the small model's; `None` where the request itself
     /// is at fault.
-    fn weigh(
-        &self,
-        request: &Request,
-        keep: &Keep,
-        first: &Result<Answer>,
-    ) -> Option<(Side, Reason)> {
-        let sure = first.as_ref().ok().and_then(confidence);
-        let reason = |why: String| Reason { why, confidence: sure, threshold: keep.threshold() };
+    fn weigh(&self, request: &Request, first: &Result<Answer>) -> Option<(Side, Reason)> {
+        let decider = &self.policy.decider;
+        let score = first.as_ref().ok().and_then(|answer| decider.score(answer));
+        let threshold = decider.threshold();
+        let reason = |why: String| Reason { why, confidence: score, threshold };
         let answer = match first {
             Err(error) if error.code().kind == Kind::Usage => return None,
             Err(error) => {
@@ -355,18 +352,13 @@ impl Desk {
         if let Some(hit) = label.and_then(|label| self.policy.fixed.judge_label(request, label)) {
             return Some((hit.to, reason(hit.why)));
         }
-        Some(match sure {
-            _ if matches!(keep, Keep::All(_)) => self.unless_raised(reason(keep.why())),
-            Some(sure) if keep.keeps(sure) => self.unless_raised(reason(keep.why())),
-            Some(_) => (Side::Large, reason("not sure enough".into())),
-            None => (Side::Large, reason("the small model does not say how sure it is".into())),
-        })
+        Some(self.side(score))
     }
 
-    fn kept(self: &Arc<Self>, request: &Request, mut answer: Answer, reason: Reason) -> Answer {
+    /// The small model's answer as it leaves.
+    fn own(&self, request: &Request, mut answer: Answer, reason: Reason) -> Answer {
         strip(request, &mut answer);
         answer.route = Some(reason.route(Side::Small, self.small.name()));
-        self.shadow(request, &answer);
         answer
     }
 
@@ -376,18 +368,6 @@ impl Desk {
         {
             shadow.offer(&self.handle, &self.large, || self.policy.for_large(request), answer);
         }
-    }
-}
-
-fn sent(mut answer: Answer, model: &str, reason: Reason) -> Answer {
-    answer.route = Some(reason.route(Side::Large, model));
-    answer
-}
-
-/// Takes away the scores that only the route wanted.
-fn strip(request: &Request, answer: &mut Answer) {
-    if request.logprobs.is_none() {
-        answer.tokens.clear();
     }
 }
 

@@ -1,10 +1,13 @@
 //! The large models: in which order they are asked, until one answers.
 
-use crate::budget::Budget;
+use crate::budget::{Budget, Charge};
 use crate::turns::Turns;
 use crate::{Breaker, codes};
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use sprat_infer::{Answer, Delta, Event, Generator, Pending, Reply, Request, codes as infer};
+use sprat_infer::{
+    Answer, Delta, Estimate, Event, Generator, Pending, Reply, Request, codes as infer,
+    tokens_at_most,
+};
 use sprat_task::{Clock, Error, Result};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -48,6 +51,20 @@ enum Came {
     Failed(Error),
 }
 
+/// A request that a large model has, and what it is charged with. Whoever drops it breaks the
+/// request off: it stays charged with what is known.
+struct Asked<'a> {
+    at: usize,
+    estimate: Estimate,
+    charge: Charge<'a>,
+}
+
+impl Asked<'_> {
+    fn answered(&mut self, answer: &Answer) {
+        self.charge.becomes(self.estimate.answered(answer));
+    }
+}
+
 impl Upstreams {
     /// Large models, asked by their order and weights, those of one order in turns.
     ///
@@ -64,7 +81,8 @@ impl Upstreams {
 
     /// The same with hedging: after so long without an answer, the next large model is asked as
     /// well, and the first answer counts (Dean and Barroso, "The Tail at Scale", 2013). The other
-    /// request is broken off; what its endpoint charges for it is not known, and not in the budget.
+    /// request is broken off; what its endpoint charges for it is not known, so the budget stays
+    /// charged with an estimate.
     #[must_use]
     pub fn hedged(mut self, after: Option<Duration>) -> Self {
         self.hedge_after = after;
@@ -112,7 +130,7 @@ impl Upstreams {
                 let Some(at) = next(&mut reasons) else { break };
                 asked.push(self.come(at, request, reply.is_some()));
             }
-            let (at, came) = tokio::select! {
+            let (mut one, came) = tokio::select! {
                 Some(first) = asked.next() => first,
                 () = wait(hedge), if hedge.is_some() => {
                     hedge = None;
@@ -123,13 +141,13 @@ impl Upstreams {
                 }
                 else => continue,
             };
-            let Upstream { model, breaker, .. } = &self.all[at];
+            let Upstream { model, breaker, .. } = &self.all[one.at];
             let name = model.name();
             let came = match came {
                 Came::Begun(first, pending) => {
                     // The others are broken off: this one's answer is under way.
                     drop(asked);
-                    let answer = self.rest(at, first, pending, reply).await?;
+                    let answer = self.rest(one, first, pending, reply).await?;
                     return Ok((answer, name));
                 }
                 came => came,
@@ -137,7 +155,7 @@ impl Upstreams {
             match came {
                 Came::Whole(answer) => {
                     breaker.ended(true, Instant::now());
-                    self.budget.spend(self.clock.now(), &answer);
+                    one.answered(&answer);
                     // It works and wants its money, but what it says may be of no use.
                     match &answer.invalid {
                         None => return Ok((*answer, name)),
@@ -146,6 +164,9 @@ impl Upstreams {
                 }
                 Came::Failed(error) => {
                     breaker.ended(!is_outage(&error), Instant::now());
+                    if costs_nothing(&error) {
+                        one.charge.waive();
+                    }
                     reasons.push(match error.reason() {
                         Some(why) => format!("{name}: {} ({why})", error.what()),
                         None => format!("{name}: {}", error.what()),
@@ -181,10 +202,18 @@ impl Upstreams {
     }
 
     /// Asks one until its answer is there, or, where pieces are wanted, its first piece.
-    async fn come(&self, at: usize, request: &Request, pieces: bool) -> (usize, Came) {
-        let mut pending = match self.all[at].model.submit(request.clone()) {
+    async fn come(&self, at: usize, request: &Request, pieces: bool) -> (Asked<'_>, Came) {
+        let model = &self.all[at].model;
+        let estimate = model.estimate(request);
+        let charge = self.budget.charge(self.clock.now(), estimate.at_most());
+        let mut asked = Asked { at, estimate, charge };
+        let mut pending = match model.submit(request.clone()) {
             Ok(pending) => pending,
-            Err(error) => return (at, Came::Failed(error)),
+            Err(error) => {
+                // It did not even leave.
+                asked.charge.waive();
+                return (asked, Came::Failed(error));
+            }
         };
         loop {
             let came = match pending.next().await {
@@ -194,23 +223,27 @@ impl Upstreams {
                 Some(Event::Failed(error)) => Came::Failed(error),
                 None => Came::Failed(vanished()),
             };
-            return (at, came);
+            return (asked, came);
         }
     }
 
     /// Passes the pieces of an answer on, from the first to the last.
     async fn rest(
         &self,
-        at: usize,
+        mut asked: Asked<'_>,
         first: Delta,
         mut pending: Pending,
         reply: Option<&Reply>,
     ) -> Result<Answer> {
-        let breaker = &self.all[at].breaker;
+        let Upstream { model, breaker, .. } = &self.all[asked.at];
         let mut event = Some(Event::Delta(first));
+        let mut written = 0.0;
         loop {
             let error = match event {
                 Some(Event::Delta(delta)) => {
+                    // Whoever waits may go at any moment: so much was written at least.
+                    written += tokens_at_most(delta.text.as_bytes());
+                    asked.charge.becomes(asked.estimate.broken_off(written));
                     if let Some(reply) = reply {
                         let _ = reply.send(Event::Delta(delta));
                     }
@@ -219,14 +252,14 @@ impl Upstreams {
                 }
                 Some(Event::Done(answer)) => {
                     breaker.ended(true, Instant::now());
-                    self.budget.spend(self.clock.now(), &answer);
+                    asked.answered(&answer);
                     return Ok(*answer);
                 }
                 Some(Event::Failed(error)) => error,
                 None => vanished(),
             };
             breaker.ended(!is_outage(&error), Instant::now());
-            let what = format!("{} broke off its answer", self.all[at].model.name());
+            let what = format!("{} broke off its answer", model.name());
             let why = match error.reason() {
                 Some(why) => format!("{} ({why})", error.what()),
                 None => error.what().to_owned(),
@@ -251,8 +284,21 @@ fn vanished() -> Error {
 /// must not be able to switch an endpoint off for all others.
 fn is_outage(error: &Error) -> bool {
     let code = error.code();
-    [&infer::REMOTE_UNREACHABLE, &infer::REMOTE_STATUS, &infer::REMOTE_GARBAGE, &infer::TIMEOUT]
-        .contains(&code)
+    [
+        &infer::REMOTE_UNREACHABLE,
+        &infer::REMOTE_UNFINISHED,
+        &infer::REMOTE_STATUS,
+        &infer::REMOTE_GARBAGE,
+        &infer::TIMEOUT,
+    ]
+    .contains(&code)
+}
+
+/// Whether nobody charges for a request that failed like this: it never reached the endpoint, or was
+/// refused. One that ran out of time, or whose answer broke off or made no sense, may cost.
+fn costs_nothing(error: &Error) -> bool {
+    let free = [&infer::REMOTE_UNREACHABLE, &infer::REMOTE_STATUS, &infer::REMOTE_REFUSED];
+    free.contains(&error.code())
 }
 
 #[cfg(test)]

@@ -2,12 +2,14 @@
 
 use crate::codes;
 use crate::error::{ApiError, ApiResult};
+use crate::exchange::by_side;
 use crate::models::Served;
 use crate::state::{Admission, State, until};
 use crate::trace::Trace;
 use crate::wire::{Classified, ClassifyRequest, ClassifyResponse, Routed, Score, Usage};
 use axum::Json;
 use axum::extract::Extension;
+use axum::response::{IntoResponse, Response};
 use sprat_infer::{Answer, Caller, Generator, Pending, Request, Route};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -26,7 +28,7 @@ pub(crate) async fn classify(
     axum::extract::State(state): axum::extract::State<Arc<State>>,
     Extension(admission): Extension<Admission>,
     body: axum::body::Body,
-) -> ApiResult<Json<ClassifyResponse>> {
+) -> ApiResult<Response> {
     let bytes = crate::body::read(body, state.config.body_limit).await?;
     let request: ClassifyRequest = crate::body::parse(&bytes)?;
     if request.threshold.is_some_and(|threshold| !(0.0..=1.0).contains(&threshold)) {
@@ -49,6 +51,8 @@ pub(crate) async fn classify(
 
     let mut data = Vec::with_capacity(texts.len());
     let mut tokens = 0;
+    // A large model's, where one gave any of the answers.
+    let mut side = None;
     let mut run = Run {
         generator: generator.as_ref(),
         deadline: admission.deadline,
@@ -72,6 +76,10 @@ pub(crate) async fn classify(
         match run.answer(&texts).await.and_then(valid) {
             Ok(answer) => {
                 tokens += answer.prompt_tokens;
+                if let Some(route) = answer.route.as_ref().filter(|one| one.large || side.is_none())
+                {
+                    side = Some(route.side());
+                }
                 let abstained = abstains(&answer, threshold);
                 leave_trace(&state, &served, trace, &answer, abstained);
                 data.push(classified(index, answer, abstained, top_k));
@@ -84,13 +92,14 @@ pub(crate) async fn classify(
             }
         }
     }
-    Ok(Json(ClassifyResponse {
+    let response = ClassifyResponse {
         object: "list",
         model: served.id.clone(),
         version: served.version.clone(),
         data,
         usage: Usage { prompt_tokens: tokens, total_tokens: tokens },
-    }))
+    };
+    Ok(by_side(Json(response).into_response(), side))
 }
 
 /// The inputs of one request on their way through the engine: as many at once as the queue takes,

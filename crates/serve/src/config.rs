@@ -51,17 +51,45 @@ pub struct Config {
 /// Tells of the route behind the preferred model, at the moment when it is asked; nothing where
 /// there is no route. What it tells is the caller's matter: the server knows no routes.
 #[derive(Clone)]
-pub struct RouteView(Arc<dyn Fn() -> Option<Value> + Send + Sync>);
+pub struct RouteView {
+    tell: Arc<dyn Fn() -> Option<Value> + Send + Sync>,
+    shadowed: Arc<dyn Fn() -> Vec<Shadowed> + Send + Sync>,
+}
+
+/// Requests that a large model was asked about as well, in the background, for `/metrics`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shadowed {
+    /// The version whose answers were compared.
+    pub version: String,
+    /// What became of them, such as `agreed`.
+    pub outcome: &'static str,
+    /// How many there were since the server started: it never falls.
+    pub count: u64,
+}
 
 impl RouteView {
     /// A view that `tell` gives. It is called on the path of requests and must not block.
     pub fn new(tell: impl Fn() -> Option<Value> + Send + Sync + 'static) -> Self {
-        RouteView(Arc::new(tell))
+        RouteView { tell: Arc::new(tell), shadowed: Arc::new(Vec::new) }
+    }
+
+    /// The same with what became of shadowed requests.
+    #[must_use]
+    pub fn with_shadowed(
+        self,
+        shadowed: impl Fn() -> Vec<Shadowed> + Send + Sync + 'static,
+    ) -> Self {
+        RouteView { shadowed: Arc::new(shadowed), ..self }
     }
 
     /// What is to be told now.
     pub(crate) fn tell(&self) -> Option<Value> {
-        (self.0)()
+        (self.tell)()
+    }
+
+    /// What became of shadowed requests so far.
+    pub(crate) fn shadowed(&self) -> Vec<Shadowed> {
+        (self.shadowed)()
     }
 }
 

@@ -83,6 +83,7 @@ impl From<Error> for ApiError {
         let status = if *code == infer::TIMEOUT || *code == codes::TIMEOUT {
             StatusCode::GATEWAY_TIMEOUT
         } else if *code == infer::REMOTE_UNREACHABLE
+            || *code == infer::REMOTE_UNFINISHED
             || *code == infer::REMOTE_STATUS
             || *code == infer::REMOTE_REFUSED
             || *code == infer::REMOTE_GARBAGE

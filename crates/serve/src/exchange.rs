@@ -127,12 +127,7 @@ impl Exchange {
         if let Some(sprat) = used.sprat() {
             body["sprat"] = sprat;
         }
-        let mut response = Json(body).into_response();
-        if let Some(route) = &used.route {
-            let side = HeaderValue::from_static(route.side());
-            response.headers_mut().insert(HeaderName::from_static("x-sprat-route"), side);
-        }
-        Ok(response)
+        Ok(by_side(Json(body).into_response(), used.route.as_ref().map(Route::side)))
     }
 
     fn choice(&self, index: usize, answer: &Answer, outgoing: &Outgoing) -> Value {
@@ -255,6 +250,15 @@ pub(crate) async fn submit(
             ApiError::plain(&sprat_infer::codes::PANIC, what)
         })?;
     Ok(submitted?)
+}
+
+/// Says in a header which side of a route answered, where there was a choice.
+pub(crate) fn by_side(mut response: Response, side: Option<&'static str>) -> Response {
+    if let Some(side) = side {
+        let side = HeaderValue::from_static(side);
+        response.headers_mut().insert(HeaderName::from_static("x-sprat-route"), side);
+    }
+    response
 }
 
 /// What the answers of a request took together.

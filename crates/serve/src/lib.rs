@@ -34,7 +34,7 @@ mod trace;
 mod watching;
 mod wire;
 
-pub use config::{Config, RouteView};
+pub use config::{Config, RouteView, Shadowed};
 pub use document::openapi;
 pub use follow::{Source, follow};
 pub use models::{Models, Served, Table, unambiguous};

@@ -19,6 +19,7 @@ const COMPUTED: &str = "sprat_compute_seconds";
 const BATCH: &str = "sprat_batch_size";
 const READ: &str = "sprat_prompt_tokens_total";
 const WRITTEN: &str = "sprat_completion_tokens_total";
+const SHADOWED: &str = "sprat_route_shadow_total";
 const WAITING: &str = "sprat_queue_length";
 const WAITING_TEXT: &str =
     "Inputs that wait for a model; models over the same weights wait in one queue.";
@@ -51,6 +52,10 @@ impl Meter {
             (ANSWERS, "Answers by model, version and label, abstentions apart."),
             (READ, "Tokens read by model."),
             (WRITTEN, "Tokens written by model."),
+            (
+                SHADOWED,
+                "Requests that a large model was asked about as well, by version and outcome.",
+            ),
         ] {
             recorder.describe_counter(KeyName::from(name), None, text.into());
         }
@@ -123,6 +128,14 @@ impl Meter {
         } else {
             self.recorder.register_gauge(&key, &METADATA).set(gauge.value);
         }
+    }
+
+    /// What became of shadowed requests.
+    pub(crate) fn shadowed(&self, shadowed: crate::Shadowed) {
+        let labels =
+            vec![Label::new("version", shadowed.version), Label::new("outcome", shadowed.outcome)];
+        let key = Key::from_parts(SHADOWED, labels);
+        self.recorder.register_counter(&key, &METADATA).absolute(shadowed.count);
     }
 
     /// A model answered.

@@ -113,6 +113,7 @@ pub(crate) async fn metrics(Shared(state): Shared<Arc<State>>) -> Response {
     if let Some(watcher) = &state.config.watcher {
         watcher.gauges().into_iter().for_each(|gauge| state.meter.watched(gauge));
     }
+    state.config.route.shadowed().into_iter().for_each(|one| state.meter.shadowed(one));
     let format = "text/plain; version=0.0.4; charset=utf-8";
     ([(header::CONTENT_TYPE, format)], state.meter.render()).into_response()
 }

@@ -73,6 +73,10 @@ pub(crate) struct RouteFit {
     /// Do not ask the large model.
     #[arg(long, conflicts_with = "traces")]
     pub(crate) gold_only: bool,
+    /// Grade free texts by the judge of the settings: is the small model's answer as good as the
+    /// large one's, or, with `--gold-only`, as the wanted one?
+    #[arg(long)]
+    pub(crate) judge: bool,
     /// The greatest failure rate among kept requests.
     #[arg(long, value_name = "SHARE")]
     pub(crate) alpha: Option<f64>,

@@ -26,6 +26,7 @@ fn fit(context: &Context, flags: &RouteFit) -> Result<Done> {
         data: flags.data.clone(),
         traces: flags.traces,
         gold_only: flags.gold_only,
+        judge: flags.judge,
         html: flags.html.clone(),
     })
 }

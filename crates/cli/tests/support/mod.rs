@@ -184,7 +184,21 @@ impl Server {
         chunks.iter().map(|chunk| serde_json::from_str(chunk).unwrap()).collect()
     }
 
+    /// Posts JSON; gives the head of the answer and its body, as they come.
+    pub(crate) fn post_raw(&self, path: &str, headers: &str, body: &str) -> (String, String) {
+        let answer = self.whole("POST", path, headers, body);
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.to_owned(), body.to_owned())
+    }
+
     fn exchange(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
+        let answer = self.whole(method, path, headers, body);
+        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        (status, body.to_owned())
+    }
+
+    fn whole(&self, method: &str, path: &str, headers: &str, body: &str) -> String {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         let head = format!(
             "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
@@ -195,9 +209,7 @@ impl Server {
         stream.write_all(body.as_bytes()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
-        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
-        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-        (status, body.to_owned())
+        answer
     }
 }
 

@@ -1,13 +1,14 @@
 //! A fitted route as it is kept: one file for each version and policy, tied to the version's
 //! digest.
 
+use super::judged::JudgeReport;
 use crate::project::write_json;
 use crate::{Project, codes};
 use serde::{Deserialize, Serialize};
 use sprat_eval::Interval;
 use sprat_route::curve::Curve;
 use sprat_route::{Head, RouteFit};
-use sprat_task::settings::RoutePolicy;
+use sprat_task::settings::{RoutePolicy, RouteScore};
 use sprat_task::{Digest, Error, Result};
 use std::path::PathBuf;
 
@@ -25,6 +26,10 @@ pub struct FittedRoute {
     pub digest: Digest,
     /// When it decides.
     pub policy: RoutePolicy,
+    /// With `after`: what its threshold is a threshold of. Documents that do not say it are of
+    /// before there was a choice.
+    #[serde(default)]
+    pub score: RouteScore,
     /// The threshold with its bound and how it was found.
     pub fit: RouteFit,
     /// With `before`: what gives requests their scores.
@@ -53,6 +58,8 @@ pub struct FitReport {
     pub rows: RowCounts,
     /// The large model that was asked; none where it is only assumed to be always right.
     pub large: Option<String>,
+    /// The judge behind the grades; none where they come from wanted answers or from agreement.
+    pub judge: Option<JudgeReport>,
     /// Rows behind the figures below.
     pub measured_on: u64,
     /// The share of requests that go to the large model.
@@ -87,15 +94,38 @@ pub struct RowCounts {
     pub large_missing: u64,
 }
 
+/// Whether a route asks the small model about every request: a head on the classifier's own
+/// embedding gets that with the answer.
+pub(crate) fn asks_small(policy: RoutePolicy, encoder: Option<&String>) -> bool {
+    policy == RoutePolicy::After || encoder.is_none()
+}
+
+/// What requests cost where this share goes to the large model, from what the small and the large
+/// one cost alone.
+pub(crate) fn together(
+    share_large: f64,
+    (small, large): (Option<f64>, Option<f64>),
+    asks_small: bool,
+) -> Option<f64> {
+    let share_small = if asks_small { 1.0 } else { 1.0 - share_large };
+    Some(share_small * small? + share_large * large?)
+}
+
 impl FittedRoute {
     pub(crate) fn new(
         model: &str,
         digest: Digest,
-        policy: RoutePolicy,
+        (policy, score): (RoutePolicy, RouteScore),
         (fit, head, report): (RouteFit, Option<FittedHead>, FitReport),
     ) -> Self {
         let (schema, model) = (SCHEMA.to_owned(), model.to_owned());
-        FittedRoute { schema, model, digest, policy, fit, head, report }
+        FittedRoute { schema, model, digest, policy, score, fit, head, report }
+    }
+
+    /// Whether the small model is asked about every request, also about those that are sent.
+    pub(crate) fn asks_small(&self) -> bool {
+        let encoder = self.head.as_ref().and_then(|head| head.encoder.as_ref());
+        asks_small(self.policy, encoder)
     }
 
     fn read(bytes: &[u8]) -> Result<Self> {
@@ -194,4 +224,20 @@ fn other_version(model: &str, digest: &Digest, other: &FittedRoute) -> Error {
         digest.short()
     );
     Error::new(&codes::ROUTE_OTHER_VERSION, what).field("route.keep_above").why(why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_costs_what_its_models_are_asked() {
+        let prices = (Some(1.0), Some(10.0));
+        assert!(asks_small(RoutePolicy::After, None) && asks_small(RoutePolicy::Before, None));
+        assert_eq!(together(0.5, prices, true), Some(6.0));
+        // A head on another encoder decides before the small model is asked.
+        assert!(!asks_small(RoutePolicy::Before, Some(&"hf:a/b".to_owned())));
+        assert_eq!(together(0.5, prices, false), Some(5.5));
+        assert_eq!(together(0.5, (None, Some(10.0)), true), None);
+    }
 }

@@ -1,20 +1,20 @@
 //! `sprat route fit`: a threshold with a bound, found on graded requests.
 
-use super::document::{FitReport, FittedHead, FittedRoute, RowCounts};
+use super::document::{FitReport, FittedHead, FittedRoute, asks_small};
 use super::graded::{Grades, Rows};
 use super::large::{Large, LargeAnswer};
 use super::page;
+use super::report::View;
 use super::serving::{Opened, Subject};
 use crate::prepare::Prepared;
 use crate::project::is_hosted;
 use crate::{Done, Project, codes};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use sprat_eval::{Interval, LEVEL, Pricing, wilson};
+use sprat_eval::Pricing;
 use sprat_infer::Embedder;
-use sprat_route::bound::{self, Bound, Shortfall, Tested};
-use sprat_route::curve::{Pair, curve, same_share};
-use sprat_route::{Failure, FitOptions, Fitted, Graded, Head, RouteFit};
+use sprat_route::bound::{Bound, Shortfall, Tested};
+use sprat_route::{Failure, FitOptions, Fitted, Graded, Head};
 use sprat_task::settings::{Privacy, RouteFailure, RoutePolicy};
 use sprat_task::{Error, Result};
 use std::collections::VecDeque;
@@ -24,8 +24,6 @@ use std::path::PathBuf;
 const FIT_SHARE: f64 = 0.3;
 /// The share that tests the thresholds; the rest is sealed.
 const CALIBRATION_SHARE: f64 = 0.5;
-/// The curve says which share of large calls reaches this share of the large model's accuracy.
-pub(crate) const TARGET: f64 = 0.95;
 /// Texts on their way to the encoder at once.
 const WINDOW: usize = 64;
 /// Traced texts that the large model is asked about at most, besides its own limit.
@@ -42,6 +40,9 @@ pub struct RouteFitOptions {
     pub traces: bool,
     /// The large model is not asked.
     pub gold_only: bool,
+    /// The judge of the settings grades, by the large model's answers; where that is not asked, by
+    /// the wanted ones.
+    pub judge: bool,
     /// Where the report goes.
     pub html: Option<PathBuf>,
 }
@@ -69,8 +70,12 @@ impl Project {
         let prepared = self.prepared()?;
         let large = self.large_to_ask(asked)?;
         let mut rows = self.rows_to_grade(asked, &prepared)?;
+        if asked.judge {
+            self.check_judge()?;
+            rows.at_most(self.settings.judge.rows);
+        }
         if let Some(candidate) = large
-            && (asked.traces || self.settings.route.failure == RouteFailure::Regret)
+            && (asked.traces || asked.judge || self.settings.route.failure == RouteFailure::Regret)
         {
             // Every row needs the large model's answer.
             rows.at_most(candidate.max_examples);
@@ -81,15 +86,17 @@ impl Project {
             "source": rows.source,
             "private": self.settings.route.keep_personal,
             "policy": self.settings.route.policy,
+            "score": self.settings.route.score,
             "encoder": self.encoder_digest()?,
             "options": self.fit_options(),
             "right_from": self.settings.route.right_from,
             "large": large,
-            "instruction": large.and(self.settings.task.instruction.as_ref()),
+            "judge": asked.judge.then_some(&self.settings.judge),
+            "instruction": self.settings.task.instruction,
             "cost": self.settings.cost,
         });
         let stepped = self.steps().run("route-fit", &inputs, |folder| {
-            let record = self.fitted(&subject, &prepared, rows, large)?;
+            let record = self.fitted(&subject, &prepared, rows, large, asked.judge)?;
             if let Some(route) = &record.route {
                 crate::project::write_json(&folder.join("route.json"), route)?;
             }
@@ -122,6 +129,7 @@ impl Project {
             "model": subject.name,
             "digest": subject.digest,
             "policy": self.settings.route.policy,
+            "score": record.route.as_ref().map(|route| route.score),
             "options": record.options,
             "threshold": record.route.as_ref().map(|route| route.fit.threshold),
             "sealed": record.route.as_ref().map(|route| &route.fit.sealed),
@@ -175,6 +183,24 @@ impl Project {
         Ok(large)
     }
 
+    /// A judge that is to grade can be asked.
+    fn check_judge(&self) -> Result<()> {
+        let judge = &self.settings.judge;
+        let wrong = |field: &str, what: &str| {
+            Err(Error::new(&sprat_route::codes::SETTINGS, what).field(field.to_owned()))
+        };
+        if judge.model.is_none() {
+            let what =
+                "the settings name no judge; one compares free texts, of `kind = \"generate\"`";
+            return wrong("judge.model", what);
+        }
+        if self.settings.needs.privacy == Privacy::OnPremise {
+            let what = "requests may not leave the user's machines, so no judge can be asked";
+            return wrong("needs.privacy", what);
+        }
+        Ok(())
+    }
+
     fn rows_to_grade(&self, asked: &RouteFitOptions, prepared: &Prepared) -> Result<Rows> {
         let personal = self.settings.route.keep_personal;
         if asked.traces {
@@ -199,9 +225,10 @@ impl Project {
         prepared: &Prepared,
         mut rows: Rows,
         large: Option<&sprat_task::settings::Candidate>,
+        judge: bool,
     ) -> Result<FitRecord> {
         let options = self.fit_options();
-        let policy = self.settings.route.policy;
+        let (policy, score) = (self.settings.route.policy, self.settings.route.score);
         let opened = self.opened(subject)?;
         let said = self.small_says(opened.generator.as_ref(), &rows)?;
         let large_answers = match large {
@@ -214,7 +241,14 @@ impl Project {
             None => None,
         };
         let answers = large_answers.as_deref();
-        let mut grades = self.grades(prepared, &mut rows, &said, answers)?;
+        let (worth, judge) = match judge {
+            true => {
+                let (worth, report) = self.worth_by_judge(&rows, &said, answers)?;
+                (worth, Some(report))
+            }
+            false => (self.worth_by_answers(prepared, &rows, &said, answers)?, None),
+        };
+        let mut grades = self.grades(&mut rows, &said, answers, &worth)?;
         drop_ungraded(&mut grades, options.failure);
         rows.counts.graded = grades.rows.len() as u64;
         let head = match policy {
@@ -232,8 +266,9 @@ impl Project {
             rows: &rows,
             grades: &grades,
             options,
-            policy,
+            asks_small: asks_small(policy, self.settings.route.encoder.as_ref()),
             large: large.map(|candidate| candidate.model.clone()),
+            judge,
             prices,
         };
         let head_alone = head.as_ref().map(|head| head.head.clone());
@@ -242,7 +277,7 @@ impl Project {
                 let report = view.report(Some(&fit));
                 let tested = fit.tested.clone();
                 let parts = (*fit, head, report.clone());
-                let route = FittedRoute::new(&subject.name, subject.digest, policy, parts);
+                let route = FittedRoute::new(&subject.name, subject.digest, (policy, score), parts);
                 let (route, shortfall) = (Some(route), None);
                 FitRecord { options, route, report, tested, shortfall, head: head_alone }
             }
@@ -344,100 +379,6 @@ fn drop_ungraded(grades: &mut Grades, failure: Failure) {
     grades.scores.retain(|_| *keep.next().unwrap_or(&false));
     let mut keep = known.iter();
     grades.at.retain(|_| *keep.next().unwrap_or(&false));
-}
-
-/// What a report is made of.
-struct View<'a> {
-    rows: &'a Rows,
-    grades: &'a Grades,
-    options: FitOptions,
-    policy: RoutePolicy,
-    large: Option<String>,
-    /// Of 1,000 requests: the small model, the large one.
-    prices: (Option<f64>, Option<f64>),
-}
-
-impl View<'_> {
-    /// What can be said of the rows that trained no score; with a route also of its threshold.
-    fn report(&self, fit: Option<&RouteFit>) -> FitReport {
-        let parts = self.options.parts(&self.grades.rows);
-        let measured = parts.calibration.iter().chain(&parts.sealed);
-        let pairs: Vec<Pair> = measured
-            .filter_map(|at| {
-                let row = self.grades.rows[*at];
-                // Where no large model was asked it is taken for one that is always right.
-                let large = if self.large.is_some() { row.large? } else { true };
-                Some(Pair { score: self.grades.scores[*at], small: row.small, large })
-            })
-            .collect();
-        let sent = |pair: &Pair| fit.is_some_and(|fit| !bound::keeps(fit.threshold, pair.score));
-        let right = |pair: &Pair| if sent(pair) { pair.large } else { pair.small };
-        let n = pairs.len() as u64;
-        let count =
-            |of: &dyn Fn(&Pair) -> bool| pairs.iter().filter(|pair| of(pair)).count() as u64;
-        let share = share_of(count(&sent), n);
-        let (small, large) = self.prices;
-        let together = small.zip(large).map(|(small, large)| match self.policy {
-            RoutePolicy::After => small + share.estimate * large,
-            RoutePolicy::Before => (1.0 - share.estimate) * small + share.estimate * large,
-        });
-        FitReport {
-            data: self.rows.source.clone(),
-            rows: self.rows.counts,
-            large: self.large.clone(),
-            measured_on: n,
-            share_large: share,
-            quality: share_of(count(&right), n),
-            same_share: same_share(&pairs, share.estimate),
-            usd_per_1000: (small, large, together),
-            curve: curve(&pairs, TARGET, self.options.seed),
-            caveats: self.caveats(),
-        }
-    }
-
-    fn caveats(&self) -> Vec<String> {
-        let mut caveats = Vec::new();
-        let counts: RowCounts = self.rows.counts;
-        if self.rows.source == "the validation part" {
-            caveats.push(
-                "The validation part also chose the model's checkpoint and its temperature, so \
-                 its grades are a little too good. Graded traffic (--data) has no such bias."
-                    .into(),
-            );
-        }
-        if self.large.is_none() {
-            caveats.push(
-                "No large model was asked: the figures for the two together take it for one that \
-                 is always right."
-                    .into(),
-            );
-        }
-        if counts.unanswered > 0 {
-            caveats.push(format!(
-                "{} requests got no valid answer with a confidence from the small model; they \
-                 always go to the large one and are not in these figures.",
-                counts.unanswered
-            ));
-        }
-        if counts.large_missing > 0 {
-            caveats.push(format!(
-                "The large model's answer is missing for {} requests.",
-                counts.large_missing
-            ));
-        }
-        caveats.push(
-            "The bound holds for requests like the graded ones. When traffic moves, fit again."
-                .into(),
-        );
-        caveats
-    }
-}
-
-fn share_of(count: u64, n: u64) -> Interval {
-    match n {
-        0 => Interval::new(0.0, 0.0, 1.0, LEVEL),
-        n => wilson(count, n, LEVEL),
-    }
 }
 
 /// What is missing, as an error with exit code 3.

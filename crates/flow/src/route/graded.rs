@@ -37,14 +37,7 @@ impl Rows {
     pub(crate) fn of(data: &Dataset, source: String, trained: &Dataset, personal: bool) -> Self {
         let known: BTreeSet<&str> = trained.examples.iter().map(|row| row.text.trim()).collect();
         let private = PrivateRules { personal };
-        let mut rows = Rows {
-            texts: Vec::new(),
-            gold: Vec::new(),
-            groups: Vec::new(),
-            counts: RowCounts::default(),
-            source,
-            digest: data.digest,
-        };
+        let mut rows = Rows::none(source, data.digest);
         for row in &data.examples {
             let Some(gold) = &row.label else {
                 rows.counts.without_target += 1;
@@ -66,14 +59,7 @@ impl Rows {
     /// Texts without right answers.
     pub(crate) fn ungraded(texts: &[String], source: String, personal: bool) -> Self {
         let private = PrivateRules { personal };
-        let mut rows = Rows {
-            texts: Vec::new(),
-            gold: Vec::new(),
-            groups: Vec::new(),
-            counts: RowCounts::default(),
-            source,
-            digest: Digest::of_json(&json!(texts)),
-        };
+        let mut rows = Rows::none(source, Digest::of_json(&json!(texts)));
         for text in texts {
             match private.judge(&Request::text(text.as_str())) {
                 Some(_) => rows.counts.private += 1,
@@ -81,6 +67,11 @@ impl Rows {
             }
         }
         rows
+    }
+
+    fn none(source: String, digest: Digest) -> Self {
+        let (texts, gold, groups) = (Vec::new(), Vec::new(), Vec::new());
+        Rows { texts, gold, groups, counts: RowCounts::default(), source, digest }
     }
 
     fn add(&mut self, text: &str, gold: &str, group: Option<&str>) {
@@ -116,6 +107,15 @@ pub(crate) struct Said {
     pub(crate) requests_per_s: f64,
 }
 
+/// What the answers to a row are worth.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Worth {
+    /// Whether the small model's is right.
+    pub(crate) small: bool,
+    /// Whether the large model's is, where that is known.
+    pub(crate) large: Option<bool>,
+}
+
 /// Rows with a grade and a score each.
 #[derive(Default)]
 pub(crate) struct Grades {
@@ -135,14 +135,16 @@ impl Project {
     pub(crate) fn small_says(&self, model: &dyn Generator, rows: &Rows) -> Result<Said> {
         let total = rows.texts.len() as u64;
         self.progress.start("asking the small model", Some(total), "requests");
-        let requests = rows.texts.iter().map(|text| scored(model, &Request::text(text.as_str())));
+        let score = self.settings.route.score;
+        let request = |text: &String| scored(model, &Request::text(text.as_str()), score);
+        let requests = rows.texts.iter().map(request);
         let (mut answers, mut refused) = (Vec::new(), None);
         let begun = Instant::now();
         let ended = ask(model, requests, &self.interrupt, |answer| {
             self.progress.advance(1);
             answers.push(match answer {
                 Ok(answer) if answer.invalid.is_none() => {
-                    let sure = confidence(&answer);
+                    let sure = confidence(&answer, score);
                     sure.map(|sure| (answer.label.unwrap_or(answer.output), f64::from(sure)))
                 }
                 Ok(_) => None,
@@ -161,28 +163,68 @@ impl Project {
         }
     }
 
-    /// Grades what the models said.
+    /// Puts what the answers are worth beside their scores. Rows whose worth is unknown are left
+    /// out.
     ///
     /// # Errors
-    /// Those of reading the schema; `SPRAT-ROUTE-GRADED` where nothing can be graded.
+    /// `SPRAT-ROUTE-GRADED` where nothing can be graded.
     pub(crate) fn grades(
         &self,
-        prepared: &Prepared,
         rows: &mut Rows,
         said: &Said,
         large: Option<&[Option<LargeAnswer>]>,
+        worth: &[Option<Worth>],
     ) -> Result<Grades> {
-        let by_agreement = rows.gold.iter().all(String::is_empty);
-        let schema = self.answer_schema()?;
-        let gold: Vec<String> = match (by_agreement, large) {
-            (true, Some(large)) => {
-                let output = |one: &Option<LargeAnswer>| {
-                    one.as_ref().filter(|one| !one.invalid).map(|one| one.output.clone())
-                };
-                large.iter().map(|one| output(one).unwrap_or_default()).collect()
+        let mut grades = Grades::default();
+        for (at, said) in said.answers.iter().enumerate() {
+            let Some((_, score)) = said else {
+                rows.counts.unanswered += 1;
+                continue;
+            };
+            if large.is_some_and(|large| large[at].is_none()) {
+                rows.counts.large_missing += 1;
             }
+            let Some(Worth { small, large }) = worth[at] else { continue };
+            grades.rows.push(Graded { small, large, group: Some(rows.groups[at]) });
+            grades.scores.push(*score);
+            grades.at.push(at);
+        }
+        rows.counts.graded = grades.rows.len() as u64;
+        if grades.rows.is_empty() {
+            let what = format!("there is no request to grade in {}", rows.source);
+            return Err(Error::new(&sprat_route::codes::GRADED, what));
+        }
+        let prices: Vec<f64> =
+            large.into_iter().flatten().flatten().filter_map(|answer| answer.usd).collect();
+        if !prices.is_empty() {
+            grades.large_usd = Some(prices.iter().sum::<f64>() / prices.len() as f64);
+        }
+        Ok(grades)
+    }
+
+    /// Grades by the wanted answers; where there are none, by agreement with the large model.
+    /// `None` for a row that has neither.
+    ///
+    /// # Errors
+    /// Those of reading the schema.
+    pub(crate) fn worth_by_answers(
+        &self,
+        prepared: &Prepared,
+        rows: &Rows,
+        said: &Said,
+        large: Option<&[Option<LargeAnswer>]>,
+    ) -> Result<Vec<Option<Worth>>> {
+        let by_agreement = rows.gold.iter().all(String::is_empty);
+        let valid = |one: &Option<LargeAnswer>| one.as_ref().is_some_and(|one| !one.invalid);
+        let outputs = |large: &[Option<LargeAnswer>]| -> Vec<String> {
+            let output = |one: &Option<LargeAnswer>| one.as_ref().map(|one| one.output.clone());
+            large.iter().map(|one| output(one).unwrap_or_default()).collect()
+        };
+        let gold = match (by_agreement, large) {
+            (true, Some(large)) => outputs(large),
             _ => rows.gold.clone(),
         };
+        let schema = self.answer_schema()?;
         let judge = Judge {
             kind: self.settings.task.kind,
             schema: schema.as_ref(),
@@ -202,44 +244,18 @@ impl Project {
             said.as_ref().map(|(output, _)| output.clone()).unwrap_or_default()
         };
         let small = right(&said.answers.iter().map(text).collect::<Vec<_>>());
-        let large_right = large.map(|large| {
-            let output = |one: &Option<LargeAnswer>| {
-                one.as_ref().map(|one| one.output.clone()).unwrap_or_default()
-            };
-            right(&large.iter().map(output).collect::<Vec<_>>())
-        });
-        let mut grades = Grades::default();
-        for (at, said) in said.answers.iter().enumerate() {
-            let Some((_, score)) = said else {
-                rows.counts.unanswered += 1;
-                continue;
-            };
-            let answer = large.and_then(|large| large[at].as_ref());
-            if large.is_some() && answer.is_none() {
-                rows.counts.large_missing += 1;
+        let large_right = large.map(|large| right(&outputs(large)));
+        let worth = |at: usize| {
+            let answer = large.map(|large| &large[at]);
+            if by_agreement && !answer.is_some_and(valid) {
+                return None;
             }
-            if by_agreement && answer.is_none_or(|answer| answer.invalid) {
-                continue;
-            }
-            let large = match (&large_right, answer) {
-                (Some(right), Some(answer)) => Some(right[at] && !answer.invalid),
-                _ => None,
-            };
-            grades.rows.push(Graded { small: small[at], large, group: Some(rows.groups[at]) });
-            grades.scores.push(*score);
-            grades.at.push(at);
-        }
-        rows.counts.graded = grades.rows.len() as u64;
-        if grades.rows.is_empty() {
-            let what = format!("there is no request to grade in {}", rows.source);
-            return Err(Error::new(&sprat_route::codes::GRADED, what));
-        }
-        let prices: Vec<f64> =
-            large.into_iter().flatten().flatten().filter_map(|answer| answer.usd).collect();
-        if !prices.is_empty() {
-            grades.large_usd = Some(prices.iter().sum::<f64>() / prices.len() as f64);
-        }
-        Ok(grades)
+            let answered = answer.filter(|answer| answer.is_some());
+            let large = large_right.as_ref().zip(answered);
+            let large = large.map(|(right, answer)| right[at] && valid(answer));
+            Some(Worth { small: small[at], large })
+        };
+        Ok((0..rows.texts.len()).map(worth).collect())
     }
 
     /// The texts of traces, each once.

@@ -1,7 +1,9 @@
 //! What people see of a fit.
 
 use super::document::FitReport;
-use super::fit::{FitRecord, TARGET, more_needed};
+use super::fit::{FitRecord, more_needed};
+use super::judged::JudgeReport;
+use super::report::TARGET;
 use super::serving::Subject;
 use sprat_eval::Interval;
 use sprat_report::chart::{Axis, Lines, Series, Unit};
@@ -33,8 +35,8 @@ pub(super) fn of(subject: &Subject, record: &FitRecord) -> Page {
             );
             let page = page.verdict(Tone::Good, text).figures(figures(record));
             page.facts([
-                ("decides", decides(route.policy).to_owned()),
-                ("a failure is", failure(record.options.failure).to_owned()),
+                ("decides", decides(route)),
+                ("a failure is", failure(record)),
                 ("threshold", threshold(route.fit.threshold)),
                 ("sealed test", sealed(route)),
             ])
@@ -94,18 +96,25 @@ fn figures(record: &FitRecord) -> Vec<Figure> {
     figures
 }
 
-fn decides(policy: RoutePolicy) -> &'static str {
-    match policy {
-        RoutePolicy::After => "after the small model has answered, by its confidence",
-        RoutePolicy::Before => "before a model is asked, by an embedding of the request",
+fn decides(route: &super::FittedRoute) -> String {
+    match route.policy {
+        RoutePolicy::After => {
+            let score = route.score.name();
+            format!("after the small model has answered, by its confidence (`{score}`)")
+        }
+        RoutePolicy::Before => "before a model is asked, by an embedding of the request".into(),
     }
 }
 
-fn failure(failure: Failure) -> &'static str {
-    match failure {
+fn failure(record: &FitRecord) -> String {
+    if let Some(judge) = &record.report.judge {
+        return format!("a kept answer that the judge finds worse than {}", judge.against);
+    }
+    match record.options.failure {
         Failure::Wrong => "a kept answer that is wrong",
         Failure::Regret => "a kept answer that is wrong where the large model is right",
     }
+    .to_owned()
 }
 
 fn threshold(threshold: Option<f64>) -> String {
@@ -135,6 +144,7 @@ fn rows(report: &FitReport) -> Vec<(&'static str, String)> {
     let mut facts: Vec<(&str, String)> = shown.map(|(_, (name, n))| (name, count(n))).collect();
     let large = report.large.clone().unwrap_or_else(|| "not asked".into());
     facts.push(("large model", large));
+    facts.extend(report.judge.iter().flat_map(JudgeReport::facts));
     facts
 }
 

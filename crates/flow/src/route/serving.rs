@@ -1,6 +1,6 @@
 //! A route at work: the policy that the settings want, with what was fitted for the version.
 
-use super::document::{FittedHead, FittedRoute};
+use super::document::{FittedHead, FittedRoute, together};
 use crate::{Project, bundle, codes, is_tuned, is_writer};
 use serde_json::{Value, json};
 use sprat_infer::{
@@ -13,7 +13,7 @@ use sprat_route::policy::shadow::{Shadow, ShadowSink};
 use sprat_route::{
     Before, Decider, Keep, Policy, PrivateRules, Raise, Routed, Side, Upstreams, curve::Point,
 };
-use sprat_task::settings::{RoutePolicy, RouteRule, RouteTo};
+use sprat_task::settings::{RoutePolicy, RouteRule, RouteScore, RouteTo};
 use sprat_task::{Clock, Digest, Error, Result};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -46,6 +46,7 @@ pub struct RouteState {
     model: String,
     pub(super) digest: Digest,
     pub(super) policy: RoutePolicy,
+    score: RouteScore,
     keep_above: Option<f64>,
     fitted: Option<Arc<FittedRoute>>,
     unfitted: Option<String>,
@@ -93,8 +94,11 @@ impl Project {
         let model = Arc::new(bundle::open(&subject.folder)?);
         let (name, limits) = (subject.name.as_str(), self.limits());
         let embedder = EncoderEmbedder::start(name, model.clone(), limits)?;
+        let route = &self.settings.route;
+        // The route, too, reads the embedding that an answer was computed from.
+        let judged = route.policy == RoutePolicy::Before && route.encoder.is_none();
         let classifier: Arc<dyn TextClassifier> =
-            if self.sketches() { Arc::new(WithEmbeddings(model)) } else { model };
+            if self.sketches() || judged { Arc::new(WithEmbeddings(model)) } else { model };
         let generator = EncoderEngine::start(name, classifier, limits)?;
         Ok(Opened { generator: Arc::new(generator), embedder: Some(Arc::new(embedder)) })
     }
@@ -163,7 +167,7 @@ impl Project {
                     .help("Remove it and run `sprat route fit`, or set `policy = \"after\"`."));
             }
             Some(_) => (None, None),
-            None => match self.fitted_route(&subject.name, &subject.digest, route.policy) {
+            None => match self.fitting_route(subject) {
                 Ok(fitted) => (Some(Arc::new(fitted)), None),
                 Err(error) if following && is_missing(&error) => {
                     let why = format!("{}: the small model answers alone", error.what());
@@ -173,9 +177,9 @@ impl Project {
             },
         };
         let decider = match (&fitted, route.keep_above, &unfitted) {
-            (_, _, Some(why)) => Decider::After(Keep::All(why.clone())),
+            (_, _, Some(why)) => Decider::After(Keep::All(why.clone()), route.score),
             (Some(fitted), _, _) => self.fitted_decider(fitted, opened)?,
-            (None, Some(least), _) => Decider::After(Keep::Above(least as f32)),
+            (None, Some(least), _) => Decider::After(Keep::Above(least as f32), route.score),
             (None, None, None) => {
                 let what = format!("no route is fitted for {}", subject.name);
                 return Err(Error::new(&codes::ROUTE_UNFITTED, what));
@@ -200,6 +204,7 @@ impl Project {
             model: subject.name.clone(),
             digest: subject.digest,
             policy: route.policy,
+            score: route.score,
             keep_above: route.keep_above,
             fitted,
             unfitted,
@@ -211,33 +216,45 @@ impl Project {
         Ok((Arc::new(routed), state))
     }
 
+    /// The route that was fitted for a version, on what the settings decide by.
+    ///
+    /// # Errors
+    /// Those of [`Project::fitted_route`]; `SPRAT-FLOW-ROUTE-OTHER-VERSION` where it was fitted on
+    /// another score or with another encoder.
+    fn fitting_route(&self, subject: &Subject) -> Result<FittedRoute> {
+        let route = &self.settings.route;
+        let fitted = self.fitted_route(&subject.name, &subject.digest, route.policy)?;
+        let other = |field: &str, what: &str, (with, named): (&str, &str)| {
+            let why = format!("fitted with {with}, the settings name {named}");
+            Error::new(&codes::ROUTE_OTHER_VERSION, what).field(field.to_owned()).why(why)
+        };
+        if route.policy == RoutePolicy::After && fitted.score != route.score {
+            let names = (fitted.score.name(), route.score.name());
+            return Err(other("route.score", "the route was fitted on another score", names));
+        }
+        if let Some(FittedHead { encoder, encoder_digest, .. }) = &fitted.head
+            && (*encoder != route.encoder || *encoder_digest != self.encoder_digest()?)
+        {
+            let name = |of: &Option<String>| of.as_deref().unwrap_or("the classifier's own").into();
+            let (with, named): (String, String) = (name(encoder), name(&route.encoder));
+            let what = "the route was fitted with another encoder";
+            return Err(other("route.encoder", what, (&with, &named)));
+        }
+        Ok(fitted)
+    }
+
     fn fitted_decider(&self, fitted: &Arc<FittedRoute>, opened: &Opened) -> Result<Decider> {
         let fit = Arc::new(fitted.fit.clone());
         match (&fitted.head, fitted.policy) {
-            (_, RoutePolicy::After) => Ok(Decider::After(Keep::Fitted(fit))),
-            (Some(FittedHead { head, encoder, encoder_digest }), RoutePolicy::Before) => {
-                if *encoder != self.settings.route.encoder
-                    || *encoder_digest != self.encoder_digest()?
-                {
-                    let what = "the route was fitted with another encoder";
-                    let name = |encoder: &Option<String>| {
-                        encoder.clone().unwrap_or_else(|| "the classifier's own".into())
-                    };
-                    let why = format!(
-                        "fitted with {}, the settings name {}",
-                        name(encoder),
-                        name(&self.settings.route.encoder)
-                    );
-                    return Err(Error::new(&codes::ROUTE_OTHER_VERSION, what)
-                        .field("route.encoder")
-                        .why(why));
-                }
+            (_, RoutePolicy::After) => Ok(Decider::After(Keep::Fitted(fit), fitted.score)),
+            (Some(FittedHead { head, encoder: named, .. }), RoutePolicy::Before) => {
                 let encoder = self.before_encoder(opened)?;
                 if encoder.dimensions() != head.weights.len() {
                     let what = "the route's head reads embeddings of another length";
                     return Err(Error::new(&sprat_route::codes::DOCUMENT, what));
                 }
-                Ok(Decider::Before(Before { head: Arc::new(head.clone()), fit, encoder }))
+                let (head, encoder) = (Arc::new(head.clone()), named.as_ref().map(|_| encoder));
+                Ok(Decider::Before(Before { head, fit, encoder }))
             }
             (None, RoutePolicy::Before) => {
                 let what = "the fitted route has no head";
@@ -281,6 +298,11 @@ impl RouteState {
         self.unfitted.as_deref()
     }
 
+    /// What asks the large models in the background, where something does.
+    pub fn shadow(&self) -> Option<&Arc<Shadow>> {
+        self.shadow.as_ref()
+    }
+
     /// The document of `GET /v1/route`, as of now.
     pub fn document(&self) -> Value {
         let fit = self.fitted.as_ref().map(|fitted| &fitted.fit);
@@ -288,12 +310,9 @@ impl RouteState {
         let curve = report.and_then(|report| report.curve.as_ref());
         let points = || curve.into_iter().flat_map(|curve| &curve.points);
         let cost = |point: &Point| {
-            let (small, large, _) = report?.usd_per_1000;
-            let small = match self.policy {
-                RoutePolicy::After => small?,
-                RoutePolicy::Before => small? * (1.0 - point.share_large),
-            };
-            Some(small + point.share_large * large?)
+            let fitted = self.fitted.as_ref()?;
+            let (small, large, _) = fitted.report.usd_per_1000;
+            together(point.share_large, (small, large), fitted.asks_small())
         };
         let line = |of: &dyn Fn(&Point) -> f64| -> Vec<(f64, f64)> {
             points().map(|point| (point.share_large, of(point))).collect()
@@ -303,6 +322,7 @@ impl RouteState {
             "schema": "sprat.route-state/1",
             "model": self.model,
             "policy": self.policy,
+            "score": (self.policy == RoutePolicy::After).then_some(self.score),
             "large": self.large.names(),
             "unfitted": self.unfitted,
             "threshold": fit.map_or(self.keep_above, |fit| fit.threshold),
@@ -335,7 +355,12 @@ impl RouteState {
             "large_assumed": report.map(|report| report.large.is_none()),
             "spent": { "hour": hour, "day": day },
             "limits": self.large.budget().limits(),
-            "shadow": self.shadow.as_ref().map(|shadow| shadow.counts()),
+            "shadow": self.shadow.as_ref().map(|shadow| {
+                let counts = shadow.counts();
+                let mut told = json!(counts);
+                told["agreement"] = json!(counts.agreement());
+                told
+            }),
         })
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! A tuned model that writes is a folder with `model.json` ([`manifest`]): [`bundle`] lays it out
 //! and opens it, [`tune`] makes it, [`replay`] proves that it serves what was trained, [`score`]
-//! and [`bench`] measure it, [`judging`] has its texts compared by a judge, [`variant`] makes it
-//! smaller and [`shrink`] proves that unhurt, [`release`] puts it behind the gate.
+//! and [`bench`] measure it, [`judging`] has its texts compared by a judge ([`panel`]), [`variant`]
+//! makes it smaller and [`shrink`] proves that unhurt, [`release`] puts it behind the gate.
 
 mod bench;
 mod bundle;
@@ -11,6 +11,7 @@ mod examples;
 mod form;
 mod judging;
 mod manifest;
+mod panel;
 mod release;
 mod replay;
 mod score;
@@ -26,11 +27,13 @@ pub use bundle::is_writer;
 pub(crate) use bundle::{Writer, adapter_digest, check_adapter};
 pub(crate) use form::AnswerSchema;
 pub(crate) use manifest::WriterManifest;
+pub(crate) use panel::Verdicts;
 pub(crate) use release::WriterSubject;
 pub(crate) use score::{Asked, Judge, ask};
 pub(crate) use shrink::WriterShrink;
 pub(crate) use tune::WriterRecord;
 pub(crate) use up::{shrink_line, tune_line};
+pub(crate) use verdict::Duel;
 
 use crate::project::read_json;
 use crate::{Project, codes};

@@ -234,10 +234,6 @@ pub(super) fn count(settings: &Settings, usage: Option<Tokens>, answer: &mut Ans
     answer.prompt_tokens = read.unwrap_or(0);
     answer.completion_tokens = written.unwrap_or(0);
     if let (Some(prices), Some(read), Some(written)) = (settings.prices, read, written) {
-        answer.usd = Some(
-            (read as f64 * prices.usd_per_million_input_tokens
-                + written as f64 * prices.usd_per_million_output_tokens)
-                / 1e6,
-        );
+        answer.usd = Some(prices.of(read, written));
     }
 }

@@ -57,25 +57,33 @@ impl Faults {
         self.lasting(&codes::REMOTE_GARBAGE, "its answer is not of the protocol", &why)
     }
 
-    /// The connection could not be made, or broke: worth another attempt unless the other side is
-    /// not who it should be.
-    pub(super) fn broken(&self, what: &str, why: &(dyn StdError + 'static)) -> Fault {
+    /// The connection could not be made, or broke before an answer began: worth another attempt
+    /// unless the other side is not who it should be.
+    pub(super) fn unreachable(&self, why: &(dyn StdError + 'static)) -> Fault {
         let retry = !is_tls(why);
         let why = redact(&chain(why), self.key.as_ref(), SHOWN);
+        let what = "it cannot be reached";
         Fault { retry, ..self.lasting(&codes::REMOTE_UNREACHABLE, what, &why) }
+    }
+
+    /// The connection broke within an answer.
+    pub(super) fn broken_off(&self, why: &(dyn StdError + 'static)) -> Fault {
+        let why = redact(&chain(why), self.key.as_ref(), SHOWN);
+        let what = "it broke off its answer";
+        Fault { retry: true, ..self.lasting(&codes::REMOTE_UNFINISHED, what, &why) }
     }
 
     /// The time for something was over.
     pub(super) fn late(&self, what: &str, limit: Duration) -> Fault {
         let why = format!("timeout: {what} within {} s", limit.as_secs_f64());
-        let fault = self.lasting(&codes::REMOTE_UNREACHABLE, "it does not answer in time", &why);
+        let fault = self.lasting(&codes::REMOTE_UNFINISHED, "it does not answer in time", &why);
         Fault { retry: true, ..fault }
     }
 
     /// A stream that ended before the answer did.
     pub(super) fn cut_short(&self) -> Fault {
         let why = "the stream ended before a `finish_reason` came";
-        let fault = self.lasting(&codes::REMOTE_UNREACHABLE, "it broke off its answer", why);
+        let fault = self.lasting(&codes::REMOTE_UNFINISHED, "it broke off its answer", why);
         Fault { retry: true, ..fault }
     }
 

@@ -18,6 +18,7 @@ pub use settings::{Prices, Settings, Structured};
 
 use crate::answer::{Answer, Delta, Event, Pending, Reply, Timing, reply};
 use crate::codes;
+use crate::estimate::{AROUND, Estimate, UNBOUNDED, tokens_at_most};
 use crate::generator::{Generator, Load};
 use crate::network::network;
 use crate::request::{Constraint, Input, Request};
@@ -121,6 +122,26 @@ impl Generator for Remote {
         let settings = &self.shared.settings;
         let present = self.shared.present.load(Ordering::Relaxed);
         Load { waiting: present.saturating_sub(settings.concurrency), capacity: settings.queue }
+    }
+
+    /// From the body as it is sent. A label is no longer than the longest of them; any other answer
+    /// as long as the request allows, or what an answer usually is at most.
+    fn estimate(&self, request: &Request) -> Estimate {
+        let Shared { settings, .. } = &*self.shared;
+        let sent = body::build(settings, request, self.shared.dialect());
+        let most = match &request.constraint {
+            Some(Constraint::Labels(labels)) => {
+                let tokens = labels.iter().map(|label| tokens_at_most(label.as_bytes()));
+                tokens.fold(0.0, f64::max).ceil() as usize + AROUND
+            }
+            _ => UNBOUNDED,
+        };
+        Estimate {
+            read: tokens_at_most(&sent).ceil() as usize,
+            written: request.max_tokens.unwrap_or(most),
+            around: AROUND,
+            prices: settings.prices,
+        }
     }
 
     fn submit(&self, mut request: Request) -> Result<Pending> {

@@ -30,6 +30,15 @@ pub struct Prices {
     pub usd_per_million_output_tokens: f64,
 }
 
+impl Prices {
+    /// What so many tokens cost, in US dollars.
+    pub(crate) fn of(&self, read: usize, written: usize) -> f64 {
+        (read as f64 * self.usd_per_million_input_tokens
+            + written as f64 * self.usd_per_million_output_tokens)
+            / 1e6
+    }
+}
+
 /// A hosted model and how to ask it.
 #[derive(Clone, Debug)]
 pub struct Settings {

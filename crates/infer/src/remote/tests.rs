@@ -178,7 +178,7 @@ fn lasting_faults_are_errors_with_their_reason_and_without_the_key() {
             &codes::REMOTE_GARBAGE,
             1,
         ),
-        (Act::HalfBody, &codes::REMOTE_UNREACHABLE, 3),
+        (Act::HalfBody, &codes::REMOTE_UNFINISHED, 3),
         (Act::HangUp, &codes::REMOTE_UNREACHABLE, 3),
     ] {
         let mock = Mock::play([act.clone()]).unwrap();
@@ -207,7 +207,7 @@ fn a_slow_endpoint_runs_into_the_time_limit() {
     let begun = Instant::now();
     let remote = Remote::open(settings).unwrap();
     let error = remote.answer(Request::text("a")).unwrap_err();
-    assert_eq!(error.code(), &codes::REMOTE_UNREACHABLE);
+    assert_eq!(error.code(), &codes::REMOTE_UNFINISHED);
     assert!(error.to_string().contains("timeout"), "{error}");
     // The limit cut the wait short; how short is the machine's business.
     assert!(begun.elapsed() < Duration::from_secs(15));
@@ -352,14 +352,14 @@ fn a_stream_that_goes_wrong_ends_with_a_coded_error() {
     let endless = json!({ "choices": [{ "delta": { "content": "on and on " } }] });
     let second = Duration::from_secs(1);
     for (pieces, code, passed, tries) in [
-        (vec![], &codes::REMOTE_UNREACHABLE, 0, 3),
+        (vec![], &codes::REMOTE_UNFINISHED, 0, 3),
         (vec![error.clone()], &codes::REMOTE_STATUS, 0, 3),
         (vec![Piece::Say("hel"), error], &codes::REMOTE_STATUS, 1, 1),
-        (vec![Piece::Say("hel")], &codes::REMOTE_UNREACHABLE, 1, 1),
-        (vec![Piece::Raw("data: [DONE]\n\n".into())], &codes::REMOTE_UNREACHABLE, 0, 3),
+        (vec![Piece::Say("hel")], &codes::REMOTE_UNFINISHED, 1, 1),
+        (vec![Piece::Raw("data: [DONE]\n\n".into())], &codes::REMOTE_UNFINISHED, 0, 3),
         (vec![Piece::Raw("data: what?\n\n".into())], &codes::REMOTE_GARBAGE, 0, 1),
         (vec![Piece::Raw("data: {\"choices\":7}\n\n".into())], &codes::REMOTE_GARBAGE, 0, 1),
-        (vec![Piece::Say("hel"), Piece::Wait(60 * second)], &codes::REMOTE_UNREACHABLE, 1, 1),
+        (vec![Piece::Say("hel"), Piece::Wait(60 * second)], &codes::REMOTE_UNFINISHED, 1, 1),
         (vec![Piece::Forever("data: ".into())], &codes::REMOTE_TOO_LARGE, 0, 1),
         (vec![Piece::Forever(": ping\n\n".into())], &codes::REMOTE_TOO_LARGE, 0, 1),
         (vec![Piece::Forever(format!("data: {endless}\n\n"))], &codes::REMOTE_TOO_LARGE, 1, 1),
@@ -495,4 +495,28 @@ fn a_key_comes_from_a_file_and_never_out_of_it() {
     let error = Remote::open(broken).err().unwrap();
     assert_eq!(error.code(), &codes::REMOTE_SETTINGS);
     assert!(!format!("{error:?}").contains("sk-"), "{error:?}");
+}
+
+#[test]
+fn what_a_request_may_take_is_estimated_from_what_is_sent() {
+    let mock = Mock::play([Act::HangUp]).unwrap();
+    let prices = Prices { usd_per_million_input_tokens: 1.0, usd_per_million_output_tokens: 4.0 };
+    let remote = |instruction: Option<&str>| {
+        let instruction = instruction.map(String::from);
+        let prices = Some(prices);
+        Remote::open(Settings { instruction, prices, ..free_text(&mock) }).unwrap()
+    };
+    let text = "a text of about fifteen tokens, as near as makes no matter";
+    let short = remote(None).estimate(&Request::text(text));
+    assert!((15..100).contains(&short.read), "{short:?}");
+    let told = remote(Some(&"Be brief. ".repeat(30))).estimate(&Request::text(text));
+    assert!(told.read >= short.read + 90, "instructions are read, too: {told:?}");
+    let bounded = Request { max_tokens: Some(7), ..Request::text(text) };
+    assert_eq!(remote(None).estimate(&bounded).written, 7);
+    let labels = Constraint::Labels(["card", "loan"].map(String::from).to_vec());
+    let labelled = remote(None).estimate(&Request::text(text).constrained(labels));
+    assert!((2..20).contains(&labelled.written), "{labelled:?}");
+    let free = short.at_most();
+    assert!(free.tokens > 1000 && free.usd > 4.0 * 1000.0 / 1e6, "{free:?}");
+    assert_eq!(mock.seen().len(), 0);
 }

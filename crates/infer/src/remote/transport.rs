@@ -79,7 +79,7 @@ impl Transport {
         let sent = timeout_at(until.into(), self.http.request(request)).await;
         let response = sent
             .map_err(|_| self.faults.late("no answer", self.timeout))?
-            .map_err(|why| self.faults.broken("it cannot be reached", &why))?;
+            .map_err(|why| self.faults.unreachable(&why))?;
         let text = |name| {
             response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
         };
@@ -159,7 +159,7 @@ impl<'a> Response<'a> {
                 Err(_) if patience < self.until => return Err(faults.late("nothing more", idle)),
                 Err(_) => return Err(faults.late("no end", self.transport.timeout)),
                 Ok(None) => return Ok(None),
-                Ok(Some(Err(why))) => return Err(faults.broken("it broke off its answer", &why)),
+                Ok(Some(Err(why))) => return Err(faults.broken_off(&why)),
                 Ok(Some(Ok(frame))) => frame,
             };
             let Ok(bytes) = frame.into_data() else { continue };

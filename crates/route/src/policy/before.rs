@@ -7,26 +7,21 @@ use sprat_task::Result;
 use std::sync::Arc;
 
 /// A trained head over an encoder, with the threshold of its fit.
+///
+/// A tuned classifier's answer takes hardly more than the embedding that it is computed from. Where
+/// the head reads that one, the classifier is asked at once and hands it out with its answer: what
+/// is kept is answered already, and nothing is computed twice.
 #[derive(Clone)]
 pub struct Before {
     /// From an embedding to a score.
     pub head: Arc<Head>,
     /// From a score to a decision.
     pub fit: Arc<RouteFit>,
-    /// The encoder that the head was trained on.
-    pub encoder: Arc<dyn Embedder>,
+    /// The encoder that the head was trained on; `None`: the small model's own.
+    pub encoder: Option<Arc<dyn Embedder>>,
 }
 
 impl Before {
-    /// Queues the request's text for the encoder; nothing without a text to judge.
-    ///
-    /// # Errors
-    /// Those of the encoder's queue.
-    pub(crate) fn embed(&self, request: &Request) -> Result<Option<PendingEmbedding>> {
-        let Some(text) = judged_text(&request.input) else { return Ok(None) };
-        self.encoder.submit(text.to_owned(), request.deadline).map(Some)
-    }
-
     /// The score of an embedding.
     pub(crate) fn score(&self, embedding: &[f32]) -> f32 {
         self.head.score(embedding) as f32
@@ -41,6 +36,15 @@ impl Before {
     pub(crate) fn threshold(&self) -> Option<f32> {
         self.fit.threshold.map(|least| least as f32)
     }
+}
+
+/// Queues a request's text for an encoder; nothing without a text to judge.
+///
+/// # Errors
+/// Those of the encoder's queue.
+pub(crate) fn embed(encoder: &dyn Embedder, request: &Request) -> Result<Option<PendingEmbedding>> {
+    let Some(text) = judged_text(&request.input) else { return Ok(None) };
+    encoder.submit(text.to_owned(), request.deadline).map(Some)
 }
 
 /// The text whose difficulty is judged: the text itself, or what was asked last.

@@ -19,8 +19,8 @@ use before::Before;
 use raise::Raise;
 use rules::FixedRules;
 use shadow::Shadow;
-use sprat_infer::{Constraint, Request};
-use sprat_task::settings::WhenLargeFails;
+use sprat_infer::{Answer, Constraint, Request};
+use sprat_task::settings::{RouteScore, WhenLargeFails};
 use std::sync::Arc;
 
 /// A side of a route.
@@ -35,10 +35,58 @@ pub enum Side {
 /// What decides where neither privacy nor a fixed rule does.
 #[derive(Clone)]
 pub enum Decider {
-    /// The small model answers, and its confidence decides.
-    After(Keep),
+    /// The small model answers, and its confidence, by this score, decides.
+    After(Keep, RouteScore),
     /// The request decides, before a model is asked.
     Before(Before),
+}
+
+impl Decider {
+    /// The score of a small model's answer, where there is one.
+    pub(crate) fn score(&self, answer: &Answer) -> Option<f32> {
+        match self {
+            Decider::After(_, score) => after::confidence(answer, *score),
+            Decider::Before(before) => answer.embedding.as_deref().map(|one| before.score(one)),
+        }
+    }
+
+    /// The least score that is kept, where there is one.
+    pub(crate) fn threshold(&self) -> Option<f32> {
+        match self {
+            Decider::After(keep, _) => keep.threshold(),
+            Decider::Before(before) => before.threshold(),
+        }
+    }
+
+    /// Which side a request of this score goes to, and why.
+    pub(crate) fn side(&self, score: Option<f32>) -> (Side, String) {
+        let (side, why) = match (self, score) {
+            (Decider::After(keep @ Keep::All(_), _), _) => (Side::Small, keep.why()),
+            (Decider::After(keep, _), Some(score)) if keep.keeps(score) => {
+                (Side::Small, keep.why())
+            }
+            (Decider::After(..), Some(_)) => (Side::Large, "not sure enough".into()),
+            (Decider::After(..), None) => {
+                (Side::Large, "the small model does not say how sure it is".into())
+            }
+            (Decider::Before(before), Some(score)) if before.keeps(score) => {
+                (Side::Small, "easy enough".into())
+            }
+            (Decider::Before(_), Some(_)) => (Side::Large, "too hard".into()),
+            (Decider::Before(_), None) => (Side::Large, "there is nothing to judge it by".into()),
+        };
+        (side, why)
+    }
+
+    /// The probability that keeping a request of this score is no failure, as a fit calibrated it.
+    pub(crate) fn calibrated(&self, score: Option<f32>) -> Option<f64> {
+        let fit = match self {
+            Decider::After(Keep::Fitted(fit), _) => fit,
+            Decider::Before(before) => &before.fit,
+            Decider::After(..) => return None,
+        };
+        Some(fit.decide(f64::from(score?)).confidence).filter(|one| one.is_finite())
+    }
 }
 
 /// How requests are divided.

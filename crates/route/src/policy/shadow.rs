@@ -3,6 +3,7 @@
 
 use crate::Upstreams;
 use rand::Rng;
+use sprat_eval::{Interval, LEVEL, wilson};
 use sprat_infer::{Answer, Request};
 use sprat_task::random;
 use std::sync::Arc;
@@ -62,6 +63,23 @@ struct Counts {
     agreed: AtomicU64,
     unanswered: AtomicU64,
     dropped: AtomicU64,
+}
+
+impl ShadowCounts {
+    /// What became of those of which something is known, by name.
+    pub fn outcomes(&self) -> [(&'static str, u64); 4] {
+        [
+            ("agreed", self.agreed),
+            ("disagreed", self.compared.saturating_sub(self.agreed)),
+            ("unanswered", self.unanswered),
+            ("dropped", self.dropped),
+        ]
+    }
+
+    /// How often both say the same (Wilson's interval); none before anything was compared.
+    pub fn agreement(&self) -> Option<Interval> {
+        (self.compared > 0).then(|| wilson(self.agreed, self.compared, LEVEL))
+    }
 }
 
 impl Shadow {

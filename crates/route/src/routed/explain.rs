@@ -1,11 +1,12 @@
 //! What a route would do with one request, and why, step by step.
 
 use super::{Desk, Routed};
-use crate::policy::after::{Keep, confidence, scored};
+use crate::policy::before::{Before, embed};
 use crate::policy::{Decider, Side};
 use serde::Serialize;
 use sprat_infer::Request;
 use sprat_task::Result;
+use sprat_task::settings::RouteScore;
 
 /// One look at a request.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -69,63 +70,51 @@ impl Routed {
             return Ok(plain(trail, hit.to, hit.why));
         }
         trail.add("rules", "none holds".into(), false);
-        match &desk.policy.decider {
-            Decider::Before(before) => {
-                let threshold = before.threshold();
-                let Some(embedding) = before.embed(request)? else {
-                    let why = "there is no text to judge";
-                    trail.add("before", why.into(), true);
-                    let told = plain(trail, Side::Large, why.into());
-                    return Ok(Explained { threshold, ..told });
-                };
-                let embedding = embedding.wait_until(request.deadline)?;
-                let score = before.score(&embedding.vector);
-                let (side, reason) = desk.by_score(before, score);
-                let calibrated = before.fit.decide(f64::from(score)).confidence;
-                let found = format!("difficulty score {}", compared(Some(score), threshold));
-                trail.scored("before", found, &reason.why, raised(desk, Some(score)));
-                let told = plain(trail, side, reason.why);
-                Ok(Explained {
-                    score: Some(score),
-                    threshold: reason.threshold,
-                    calibrated: finite(calibrated),
-                    ..told
-                })
-            }
-            Decider::After(keep) => {
-                let first = desk.small.answer(scored(desk.small.as_ref(), request));
-                let Some((side, reason)) = desk.weigh(request, keep, &first) else {
-                    // The request is at fault: what a client would get.
-                    return Err(first.err().unwrap_or_else(|| {
-                        sprat_task::Error::new(&sprat_infer::codes::PANIC, "an answer was lost")
-                    }));
-                };
-                let answer = first.as_ref().ok();
-                let sure = answer.and_then(confidence);
-                let calibrated = match (keep, sure) {
-                    (Keep::Fitted(fit), Some(sure)) => {
-                        finite(fit.decide(f64::from(sure)).confidence)
-                    }
-                    _ => None,
-                };
-                let by_rule = reason.why.starts_with("rule ");
-                let found = format!("confidence {}", compared(sure, keep.threshold()));
-                if by_rule {
-                    trail.add("after", found, false);
-                    trail.add("label rules", reason.why.clone(), true);
-                } else {
-                    trail.scored("after", found, &reason.why, raised(desk, sure));
-                }
-                let told = plain(trail, side, reason.why);
-                Ok(Explained {
-                    score: sure,
-                    threshold: reason.threshold,
-                    calibrated,
-                    small_answer: answer.map(|answer| answer.output.clone()),
-                    ..told
-                })
-            }
+        let decider = &desk.policy.decider;
+        if let Decider::Before(before @ Before { encoder: Some(encoder), .. }) = decider {
+            let embedding = match embed(encoder.as_ref(), request)? {
+                Some(embedding) => Some(embedding.wait_until(request.deadline)?),
+                None => None,
+            };
+            let score = embedding.map(|embedding| before.score(&embedding.vector));
+            let (side, reason) = desk.side(score);
+            trail.scored("before", found(decider, score), &reason.why, raised(desk, score));
+            let (threshold, calibrated) = (reason.threshold, decider.calibrated(score));
+            return Ok(Explained {
+                score,
+                threshold,
+                calibrated,
+                ..plain(trail, side, reason.why)
+            });
         }
+        let first = desk.small.answer(desk.scored(request));
+        let Some((side, reason)) = desk.weigh(request, &first) else {
+            // The request is at fault: what a client would get.
+            return Err(first.err().unwrap_or_else(|| {
+                sprat_task::Error::new(&sprat_infer::codes::PANIC, "an answer was lost")
+            }));
+        };
+        let answer = first.ok();
+        let score = answer.as_ref().and_then(|answer| decider.score(answer));
+        let by_rule = reason.why.starts_with("rule ");
+        let step = match decider {
+            Decider::After(..) => "after",
+            Decider::Before(_) => "before",
+        };
+        let found = found(decider, score);
+        if by_rule {
+            trail.add(step, found, false);
+            trail.add("label rules", reason.why.clone(), true);
+        } else {
+            trail.scored(step, found, &reason.why, raised(desk, score));
+        }
+        Ok(Explained {
+            score,
+            threshold: reason.threshold,
+            calibrated: decider.calibrated(score),
+            small_answer: answer.map(|answer| answer.output),
+            ..plain(trail, side, reason.why)
+        })
     }
 }
 
@@ -159,17 +148,20 @@ fn name(side: Side) -> &'static str {
     }
 }
 
-fn finite(value: f64) -> Option<f64> {
-    value.is_finite().then_some(value)
-}
-
-fn compared(score: Option<f32>, threshold: Option<f32>) -> String {
-    match (score, threshold) {
-        (None, _) => "is not given".into(),
-        (Some(score), None) => format!("{score:.4}; everything is kept"),
+/// What a score looked like beside its threshold.
+fn found(decider: &Decider, score: Option<f32>) -> String {
+    let name = match decider {
+        Decider::After(_, RouteScore::MeanProbability) => "confidence",
+        Decider::After(_, RouteScore::Margin) => "margin",
+        Decider::After(_, RouteScore::LeastMargin) => "least margin",
+        Decider::Before(_) => "difficulty score",
+    };
+    match (score, decider.threshold()) {
+        (None, _) => format!("{name} is not given"),
+        (Some(score), None) => format!("{name} {score:.4}; everything is kept"),
         (Some(score), Some(least)) => {
             let sign = if score >= least { "at or above" } else { "below" };
-            format!("{score:.4} is {sign} {least:.4}")
+            format!("{name} {score:.4} is {sign} {least:.4}")
         }
     }
 }

@@ -5,11 +5,17 @@ use crate::{Breaker, Budget, Limit, Limits, PrivateRules, Raise, Raised, Upstrea
 use sprat_infer::remote::Settings;
 use sprat_infer::remote::mock::{Act, Mock};
 use sprat_infer::{Constraint, Remote};
+use sprat_task::settings::RouteScore;
 use sprat_task::{FakeClock, Timestamp};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// A small model that is as sure as the text says: `card 0.9` is labelled `card` at 0.9.
-struct Small(Vec<String>);
+/// A small model that is as sure as the text says: `card 0.9` is labelled `card` at 0.9. The
+/// embedding of a text is its length.
+struct Small {
+    labels: Vec<String>,
+    asked: AtomicUsize,
+}
 
 impl Generator for Small {
     fn name(&self) -> &str {
@@ -17,10 +23,11 @@ impl Generator for Small {
     }
 
     fn labels(&self) -> &[String] {
-        &self.0
+        &self.labels
     }
 
     fn submit(&self, request: Request) -> Result<Pending> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
         let text = request.input.single_text()?.to_owned();
         if text == "busy" {
             return Err(Error::new(&infer::BUSY, "the queue is full"));
@@ -34,6 +41,7 @@ impl Generator for Small {
                 output: label.into(),
                 label: Some(label.into()),
                 confidence: sure.parse().ok(),
+                embedding: Some(vec![text.len() as f32]),
                 ..Answer::default()
             }),
         });
@@ -41,8 +49,9 @@ impl Generator for Small {
     }
 }
 
-fn small() -> Arc<dyn Generator> {
-    Arc::new(Small(["card", "loan"].map(String::from).to_vec()))
+fn small() -> Arc<Small> {
+    let labels = ["card", "loan"].map(String::from).to_vec();
+    Arc::new(Small { labels, asked: AtomicUsize::new(0) })
 }
 
 fn upstream(name: &str, mock: &Mock) -> Upstream {
@@ -60,7 +69,7 @@ fn policy(when_large_fails: WhenLargeFails) -> Policy {
     Policy {
         private: PrivateRules { personal: true },
         fixed: FixedRules::default(),
-        decider: Decider::After(Keep::Above(0.8)),
+        decider: Decider::After(Keep::Above(0.8), RouteScore::MeanProbability),
         raise: Arc::default(),
         constraint: Some(Constraint::Labels(["card", "loan"].map(String::from).to_vec())),
         shadow: None,
@@ -69,9 +78,18 @@ fn policy(when_large_fails: WhenLargeFails) -> Policy {
 }
 
 fn routed(upstreams: Vec<Upstream>, budget: Limits, policy: Policy) -> Routed {
+    over(small(), upstreams, budget, policy)
+}
+
+fn over(
+    small: Arc<dyn Generator>,
+    upstreams: Vec<Upstream>,
+    budget: Limits,
+    policy: Policy,
+) -> Routed {
     let clock = Arc::new(FakeClock::new(Timestamp(1_000_000_000_000)));
     let large = Upstreams::new(upstreams, Budget::new(budget), clock).unwrap();
-    Routed::new(small(), Arc::new(large), policy).unwrap()
+    Routed::new(small, Arc::new(large), policy).unwrap()
 }
 
 fn ask(route: &Routed, text: &str) -> Result<(String, Route)> {
@@ -189,7 +207,7 @@ fn a_threshold_that_is_none_is_refused() {
     let mock = Mock::play([Act::HangUp]).unwrap();
     let clock = Arc::new(FakeClock::new(Timestamp(1)));
     let large = Upstreams::new(vec![upstream("big", &mock)], Budget::new(Limits::default()), clock);
-    let decider = Decider::After(Keep::Above(f32::NAN));
+    let decider = Decider::After(Keep::Above(f32::NAN), RouteScore::MeanProbability);
     let bad = Policy { decider, ..policy(WhenLargeFails::Small) };
     let error = Routed::new(small(), Arc::new(large.unwrap()), bad).err().unwrap();
     assert_eq!(error.code(), &codes::SETTINGS);
@@ -253,7 +271,7 @@ impl sprat_infer::TextEmbedder for Lengths {
 }
 
 /// Texts of up to twelve bytes are easy.
-fn before() -> Decider {
+fn before() -> Before {
     use crate::bound::Bound;
     use crate::{Failure, FitOptions, Fitted, Graded, Head};
     let options = FitOptions {
@@ -274,17 +292,45 @@ fn before() -> Decider {
     let Fitted::Route(fit) = crate::fit(&rows, &scores, options).unwrap() else { panic!() };
     let limits = sprat_infer::Limits::default();
     let encoder = sprat_infer::EncoderEmbedder::start("lengths", Arc::new(Lengths), limits);
-    Decider::Before(Before {
-        head: Arc::new(head),
-        fit: Arc::new(*fit),
-        encoder: Arc::new(encoder.unwrap()),
-    })
+    Before { head: Arc::new(head), fit: Arc::new(*fit), encoder: Some(Arc::new(encoder.unwrap())) }
+}
+
+#[test]
+fn an_embedding_that_comes_with_the_answer_is_judged_and_nothing_is_asked_twice() {
+    let mock = Mock::play([Act::Say("loan".into()), Act::HangUp]).unwrap();
+    let own = Decider::Before(Before { encoder: None, ..before() });
+    let policy = Policy { decider: own, ..policy(WhenLargeFails::Small) };
+    let small = small();
+    let large = vec![upstream("big", &mock)];
+    let route = over(small.clone(), large, Limits::default(), policy);
+    let (output, by) = ask(&route, "card 0.1").unwrap();
+    assert_eq!((output.as_str(), by.large, by.why.as_str()), ("card", false, "easy enough"));
+    assert_eq!((small.asked.load(Ordering::Relaxed), mock.seen().len()), (1, 0));
+    let hard = route.answer(Request::text("card and much too long")).unwrap();
+    let by = hard.route.unwrap();
+    assert_eq!((hard.output.as_str(), by.large, by.why.as_str()), ("loan", true, "too hard"));
+    assert_eq!(hard.embedding, Some(vec![22.0]), "what was asked has one, whoever answers");
+    // Where no large model answers, the answer is there already.
+    let (output, by) = ask(&route, "card and much too long").unwrap();
+    assert!(output == "card" && !by.large && by.why.starts_with("too hard, but"), "{by:?}");
+    assert_eq!(small.asked.load(Ordering::Relaxed), 3);
+    assert_eq!(ask(&route, "odd").unwrap_err().code(), &infer::CONSTRAINT);
+}
+
+#[test]
+fn a_large_models_answer_keeps_the_embedding_of_what_was_asked() {
+    let mock = Mock::play([Act::Say("loan".into())]).unwrap();
+    let route =
+        routed(vec![upstream("big", &mock)], Limits::default(), policy(WhenLargeFails::Small));
+    let answer = route.answer(Request::text("card 0.1")).unwrap();
+    assert_eq!((answer.route.unwrap().large, answer.embedding), (true, Some(vec![8.0])));
 }
 
 #[test]
 fn before_generation_the_request_alone_decides() {
     let mock = Mock::play([Act::Say("loan".into())]).unwrap();
-    let policy = Policy { decider: before(), ..policy(WhenLargeFails::Small) };
+    let decider = Decider::Before(before());
+    let policy = Policy { decider, ..policy(WhenLargeFails::Small) };
     let route = routed(vec![upstream("big", &mock)], Limits::default(), policy);
     let (output, by) = ask(&route, "card 0.1").unwrap();
     assert_eq!((output.as_str(), by.large, by.why.as_str()), ("card", false, "easy enough"));
@@ -302,9 +348,11 @@ fn what_a_route_would_do_is_what_it_does() {
     let vip = FixedRule { tag: Some("vip".into()), ..FixedRule::to(Side::Large) };
     let refund = FixedRule { label: Some("loan".into()), ..FixedRule::to(Side::Large) };
     let plain = policy(WhenLargeFails::Small);
-    for decider in [plain.decider.clone(), before()] {
+    let margin = Decider::After(Keep::Above(0.8), RouteScore::Margin);
+    let own = Decider::Before(Before { encoder: None, ..before() });
+    for decider in [plain.decider.clone(), margin, Decider::Before(before()), own] {
         let rules = match &decider {
-            Decider::After(_) => vec![vip.clone(), refund.clone()],
+            Decider::After(..) => vec![vip.clone(), refund.clone()],
             Decider::Before(_) => vec![vip.clone()],
         };
         let fixed = FixedRules::new(rules).unwrap();

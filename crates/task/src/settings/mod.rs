@@ -7,7 +7,7 @@ mod sections;
 mod units;
 
 pub use read::{INVALID, UNKNOWN_KEY, UNREADABLE};
-pub use routing::{RouteFailure, RoutePolicy, RouteRule, RouteSplit, RouteTo, Sticky};
+pub use routing::{RouteFailure, RoutePolicy, RouteRule, RouteScore, RouteSplit, RouteTo, Sticky};
 pub use section::Field;
 pub use sections::{
     Candidate, ClassWeights, Cost, Data, Decay, Judge, Method, Needs, Precision, Privacy, Release,

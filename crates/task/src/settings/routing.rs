@@ -23,6 +23,31 @@ impl RoutePolicy {
     }
 }
 
+/// How sure a small model is of its answer: what a route with `after` goes by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RouteScore {
+    /// A label's calibrated probability; of a written answer the geometric mean of its tokens'
+    /// probabilities.
+    #[default]
+    MeanProbability,
+    /// By how much the tokens of an answer are more likely than the next best ones, on average.
+    Margin,
+    /// The same of the token of which the model is least sure.
+    LeastMargin,
+}
+
+impl RouteScore {
+    /// The word of the settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            RouteScore::MeanProbability => "mean_probability",
+            RouteScore::Margin => "margin",
+            RouteScore::LeastMargin => "least_margin",
+        }
+    }
+}
+
 /// What counts as a failure of a request that the small model kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

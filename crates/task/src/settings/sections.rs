@@ -1,6 +1,6 @@
 //! The sections of `sprat.toml`.
 
-use super::routing::{RouteFailure, RoutePolicy, RouteRule, RouteSplit, Sticky};
+use super::routing::{RouteFailure, RoutePolicy, RouteRule, RouteScore, RouteSplit, Sticky};
 use super::section::section;
 use super::units::Span;
 use serde::{Deserialize, Serialize};
@@ -207,10 +207,12 @@ section! {
 }
 
 section! {
-    /// A hosted model that compares written answers in `sprat bench`.
+    /// A hosted model that compares written answers in `sprat bench` and in
+    /// `sprat route fit --judge`.
     Judge ["judge"] {
         /// For `generate`: the hosted model (`openai:…`) that is shown every other local candidate's
-        /// answers beside the reference's. Without one, or with `privacy = "on-premise"`, nothing
+        /// answers beside the reference's in `sprat bench`, and the small model's beside the large
+        /// one's in `sprat route fit --judge`. Without one, or with `privacy = "on-premise"`, nothing
         /// is sent.
         model: Option<String> = None,
         /// The endpoint's address, up to and with `/v1`.
@@ -245,6 +247,12 @@ section! {
         /// `before`: a head on an embedding of the request decides, and the small model is asked only
         /// about what it keeps.
         policy: RoutePolicy = RoutePolicy::After,
+        /// With `after`, what an answer's confidence is: `mean_probability`: a label's calibrated
+        /// probability, of a written answer the geometric mean of its tokens' probabilities;
+        /// `margin`: the mean difference between the probability of each token and that of the next
+        /// best one (of a label: between the two most likely labels); `least_margin`: the least of
+        /// these differences.
+        score: RouteScore = RouteScore::MeanProbability,
         /// With `after`: the small model's answer is kept when its confidence is at least this.
         /// Without it the threshold that `sprat route fit` found for the served version.
         keep_above: Option<f64> = None,

@@ -8,9 +8,11 @@ use sprat_flow::{AdapterRef, Project, RouteState, Subject};
 use sprat_infer::{DecoderModel, Embedder, Generator};
 use sprat_monitor::Recorder;
 use sprat_route::Upstreams;
+use sprat_route::policy::shadow::Shadow;
 use sprat_route::policy::split::{Part, Split};
-use sprat_serve::{Served, Source};
+use sprat_serve::{Served, Shadowed, Source};
 use sprat_task::{Result, SystemClock, Timestamp};
+use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,6 +29,9 @@ pub(super) struct Releases {
     recorder: Arc<Recorder>,
     /// The tuned models that are open, the one that was asked for first before all others.
     open: Mutex<Vec<Answering>>,
+    /// Everything that asked large models in the background since the start, by version: what was
+    /// counted must not fall when an alias moves.
+    shadows: Mutex<Vec<(String, Arc<Shadow>)>>,
 }
 
 /// What a reference stands for.
@@ -64,6 +69,7 @@ impl Releases {
             large,
             recorder,
             open: Mutex::default(),
+            shadows: Mutex::default(),
         })
     }
 
@@ -75,6 +81,18 @@ impl Releases {
     /// The document of `/v1/route`, as of now: of the first model's route.
     pub(super) fn route(&self) -> Option<Value> {
         lock(&self.open).first().and_then(|first| first.route.as_ref()).map(RouteState::document)
+    }
+
+    /// What became of shadowed requests since the start.
+    pub(super) fn shadowed(&self) -> Vec<Shadowed> {
+        let mut counts: BTreeMap<(String, &str), u64> = BTreeMap::new();
+        for (version, shadow) in lock(&self.shadows).iter() {
+            for (outcome, count) in shadow.counts().outcomes() {
+                *counts.entry((version.clone(), outcome)).or_default() += count;
+            }
+        }
+        let one = |((version, outcome), count)| Shadowed { version, outcome, count };
+        counts.into_iter().map(one).collect()
     }
 
     /// The project, for as long as the guard lives.
@@ -168,6 +186,9 @@ impl Releases {
         let sink =
             Arc::new(Recorded::new(Arc::clone(&self.recorder), project.task(), &subject.name));
         let (routed, state) = project.routed(subject, &opened, large, Some(sink), following)?;
+        if let Some(shadow) = state.shadow() {
+            lock(&self.shadows).push((subject.name.clone(), Arc::clone(shadow)));
+        }
         if let Some(why) = state.unfitted() {
             tracing::warn!(model = subject.name, why, "run `sprat route fit`");
         }

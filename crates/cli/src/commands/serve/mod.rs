@@ -56,7 +56,8 @@ fn serve(context: &Context, source: Releases) -> Result<Done> {
     config.watcher = Some(watching.clone());
     let source = Arc::new(source);
     let routes = Arc::clone(&source);
-    config.route = RouteView::new(move || routes.route());
+    let shadows = Arc::clone(&source);
+    config.route = RouteView::new(move || routes.route()).with_shadowed(move || shadows.shadowed());
     let revision = source.revision()?;
     let table = Arc::new(Table::new(source.load(&[])?));
     let served: Vec<String> = table.list().iter().map(|one| one.version.clone()).collect();
