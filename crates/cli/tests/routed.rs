@@ -368,6 +368,13 @@ fn a_judge_grades_what_no_label_can() {
     assert!(page.contains("worse 8") && page.contains("both orders agree"), "{page}");
     assert_eq!((judge.seen().len(), large.seen().len()), (200, 100));
 
+    // A hundred rows are few for such a bound.
+    let lenient = Mock::play([Act::Say("{\"verdict\": \"tie\"}".into())]).unwrap();
+    with(&lenient);
+    let few = fit(&["--alpha", "0.01", "--json"]).exits(3).json();
+    assert!(few["error"]["help"].as_str().unwrap().contains("`judge.rows`"), "{few:#}");
+    with(&judge);
+
     // Without the large model the wanted answers are the measure.
     let gold = fit(&["--gold-only", "--json"]).exits(0).json();
     assert_eq!(gold["report"]["judge"]["against"], "the wanted answer", "{gold:#}");

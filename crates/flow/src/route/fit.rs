@@ -403,7 +403,11 @@ fn refusal(record: &FitRecord) -> Error {
             ))
             .help(format!(
                 "About {more} more graded requests would do (with a chance of 80 % if the rates \
-                 are what they seem); or allow more failures: --alpha."
+                 are what they seem){}; or allow more failures: --alpha.",
+                match record.report.judge {
+                    Some(_) => ", within `judge.rows`",
+                    None => "",
+                }
             )),
         None => error
             .why(format!(
