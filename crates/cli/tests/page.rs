@@ -257,3 +257,97 @@ fn looks(browser: &Browser) {
     browser.press(LEFT);
     browser.until("return document.querySelector('.readout').textContent.includes('inputs')");
 }
+
+/// Notes what the model has written each time it grows; `then` runs at the first piece.
+fn note_pieces(browser: &Browser, then: &str) {
+    browser.run(&format!(
+        "window.pieces = []; window.noting?.disconnect(); \
+         const look = () => {{ \
+           const text = document.querySelector('#answer .written')?.textContent ?? ''; \
+           if (!text || text === pieces.at(-1)) return; \
+           pieces.push(text); \
+           if (pieces.length === 1) {{ {then} }} \
+         }}; \
+         window.noting = new MutationObserver(look); \
+         noting.observe(document.getElementById('answer'), \
+           {{ subtree: true, childList: true, characterData: true }});"
+    ));
+}
+
+fn pieces(browser: &Browser) -> Vec<String> {
+    serde_json::from_value(browser.run("return pieces")).unwrap()
+}
+
+/// Lets streams trickle in pieces that are cut anywhere, as a slow network would: a tiny model on
+/// this machine is done before the page has read the first piece.
+const TRICKLE: &str = "const real = window.fetch; \
+    const cut = (signal) => new TransformStream({ transform: async (chunk, out) => { \
+      for (let at = 0; at < chunk.length; at += 300) { \
+        if (signal?.aborted) return out.error(signal.reason); \
+        out.enqueue(chunk.slice(at, at + 300)); \
+        await new Promise((next) => setTimeout(next, 1)); \
+      } \
+    } }); \
+    window.fetch = async (...what) => { \
+      const answer = await real(...what); \
+      if (!answer.headers.get('content-type')?.includes('event-stream')) return answer; \
+      return new Response(answer.body.pipeThrough(cut(what[1]?.signal)), answer); \
+    };";
+
+#[test]
+fn what_a_model_writes_appears_piece_by_piece() {
+    let Some(browser) = Browser::start() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    std::fs::write(path.join("sprat.toml"), "[task]\nname = \"desk\"\n").unwrap();
+    sprat_model::tiny::write_decoder(&path.join("base"), 1).unwrap();
+    let server = Server::start(path, &["--model", "file:base"]);
+    browser.open(&format!("http://{}/#playground", server.address()));
+
+    browser.run(TRICKLE);
+    browser.type_into("#text", "Where is the parcel?");
+    note_pieces(&browser, "");
+    browser.click("#ask");
+    browser.shows("first piece, whole");
+    browser.shows("answered by");
+    let written = pieces(&browser);
+    assert!(written.len() > 3, "it came at once: {written:?}");
+    assert!(written.windows(2).all(|two| two[1].starts_with(&two[0])), "{written:?}");
+    browser.shows("tokens/s");
+    assert_eq!(browser.run("return document.querySelector('#answer .notice')"), Value::Null);
+
+    // Who stops it keeps what is there, and can ask again.
+    note_pieces(&browser, "document.querySelector('form.ask button.quiet').click()");
+    browser.click("#ask");
+    browser.until("return document.getElementById('said').textContent === 'Stopped.'");
+    browser.until("return !document.getElementById('ask').disabled");
+    let stopped = pieces(&browser);
+    assert_eq!(stopped.len(), 1, "{stopped:?}");
+    assert_eq!(browser.run("return document.querySelector('#answer .facts')"), Value::Null);
+    assert_eq!(browser.run("return document.querySelector('#answer .notice')"), Value::Null);
+
+    // Under a schema: one that is no JSON, one that is none, and one that holds.
+    browser.click(".wanted summary");
+    let schema = |text: &str| {
+        browser.run("document.getElementById('schema').value = ''");
+        browser.type_into("#schema", text);
+        browser.click("#ask");
+    };
+    schema("{\"type\":");
+    browser.shows("The schema is not JSON");
+    schema("{\"type\": \"nothing\"}");
+    browser.shows("SPRAT-INFER-SCHEMA");
+    schema(
+        "{\"type\": \"object\", \"properties\": {\"side\": {\"enum\": [\"left\", \"right\"]}}, \
+         \"required\": [\"side\"], \"additionalProperties\": false}",
+    );
+    browser.shows("held token by token");
+    let answer = browser.run("return document.querySelector('#answer .written').textContent");
+    let answer = answer.as_str().unwrap();
+    assert!(answer.contains("\n  \"side\": "), "it is set out in lines: {answer}");
+    let answer: Value = serde_json::from_str(answer).unwrap();
+    assert!(answer["side"] == "left" || answer["side"] == "right", "{answer}");
+    let refused = |line: &String| line.contains("the server responded with a status of 4");
+    let complaints = browser.complaints();
+    assert!(complaints.iter().all(refused), "{complaints:#?}");
+}
