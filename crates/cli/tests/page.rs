@@ -278,6 +278,22 @@ fn pieces(browser: &Browser) -> Vec<String> {
     serde_json::from_value(browser.run("return pieces")).unwrap()
 }
 
+/// Lets streams trickle in pieces that are cut anywhere, as a slow network would: a tiny model on
+/// this machine is done before the page has read the first piece.
+const TRICKLE: &str = "const real = window.fetch; \
+    const cut = (signal) => new TransformStream({ transform: async (chunk, out) => { \
+      for (let at = 0; at < chunk.length; at += 300) { \
+        if (signal?.aborted) return out.error(signal.reason); \
+        out.enqueue(chunk.slice(at, at + 300)); \
+        await new Promise((next) => setTimeout(next, 1)); \
+      } \
+    } }); \
+    window.fetch = async (...what) => { \
+      const answer = await real(...what); \
+      if (!answer.headers.get('content-type')?.includes('event-stream')) return answer; \
+      return new Response(answer.body.pipeThrough(cut(what[1]?.signal)), answer); \
+    };";
+
 #[test]
 fn what_a_model_writes_appears_piece_by_piece() {
     let Some(browser) = Browser::start() else { return };
@@ -288,6 +304,7 @@ fn what_a_model_writes_appears_piece_by_piece() {
     let server = Server::start(path, &["--model", "file:base"]);
     browser.open(&format!("http://{}/#playground", server.address()));
 
+    browser.run(TRICKLE);
     browser.type_into("#text", "Where is the parcel?");
     note_pieces(&browser, "");
     browser.click("#ask");

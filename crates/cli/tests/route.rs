@@ -437,6 +437,81 @@ fn the_page_shows_the_route_that_is_served() {
     assert!(complaints.iter().all(refused), "{complaints:#?}");
 }
 
+/// What `/v1/route` says, in the page's words.
+#[test]
+fn the_page_shows_the_route_that_is_served() {
+    let Some(browser) = Browser::start() else { return };
+    let folder = released();
+    let path = folder.path();
+    let mock = wise();
+    settings(path, &mock.base_url(), LARGE);
+    let fit = ["route", "fit", "--data", "graded.csv", "--alpha", "0.1", "--quiet"];
+    sprat(path, &fit).exits(0);
+    let (hard, _) = first(path, "large", (9006..).step_by(8));
+
+    let server = Server::start(path, &[]);
+    browser.open(&format!("http://{}/#playground", server.address()));
+    browser.type_into("#text", &hard);
+    browser.click("#ask");
+    browser.shows("openai:large, the large side of the route");
+    browser.shows("not sure enough");
+    browser.until(&format!(
+        "return document.querySelector('#answer strong').textContent === '{}'",
+        truth(&hard)
+    ));
+
+    browser.click("nav a[href='#route']");
+    browser.shows("with probability 90%");
+    let (_, route) = server.get("/v1/route");
+    let route: Value = serde_json::from_str(&route).unwrap();
+    let percent = |share: &Value| format!("{:.1}%", share.as_f64().unwrap() * 100.0);
+    let figures = browser.run(
+        "return [...document.querySelectorAll('#view-route .figure .value')].map(v => v.innerText)",
+    );
+    let chosen = &route["chosen"];
+    assert_eq!(figures[1], percent(&chosen["share_large"]), "{route:#}");
+    let quality = chosen["quality"].get("estimate").unwrap_or(&chosen["quality"]);
+    assert_eq!(figures[2], percent(quality), "{route:#}");
+    assert_eq!(figures[4], "≤ 10.0%", "{figures}");
+    let shown: f64 = figures[0].as_str().unwrap().parse().unwrap();
+    assert!((shown - route["threshold"].as_f64().unwrap()).abs() < 5e-3, "{figures} {route:#}");
+    browser.until("return document.querySelector('#view-route .canvas svg')");
+    for name in ["this route", "chance", "perfect judge", "always small", "always large"] {
+        browser.shows(name);
+    }
+    browser.run(
+        "[...document.querySelectorAll('#view-route summary')]\
+         .find(summary => summary.innerText === 'Other thresholds').click()",
+    );
+    // Every other one of the curve.
+    browser.until(
+        "return [...document.querySelectorAll('#view-route details[open] tbody tr')].length === 11",
+    );
+    browser.shows("Spent on large answers");
+    let tokens = route["spent"]["hour"]["tokens"].as_u64().unwrap();
+    assert!(tokens > 0, "{route:#}");
+    browser.shows(&format!("this hour, tokens\t{tokens}"));
+    drop(server);
+
+    // A threshold that somebody set has no curve and no bound.
+    settings(path, &mock.base_url(), &format!("{LARGE}keep_above = 0.75\n"));
+    let server = Server::start(path, &[]);
+    browser.open(&format!("http://{}/#route", server.address()));
+    browser.shows("The threshold was set by hand");
+    let first = "return document.querySelector('#view-route .figure .value').innerText";
+    assert_eq!(browser.run(first), "0.75");
+    drop(server);
+
+    // And without a route the page says what one would do.
+    settings(path, &mock.base_url(), "");
+    let server = Server::start(path, &[]);
+    browser.open(&format!("http://{}/#route", server.address()));
+    browser.shows("There is no route.");
+    let refused = |line: &String| line.contains("the server responded with a status of 4");
+    let complaints = browser.complaints();
+    assert!(complaints.iter().all(refused), "{complaints:#?}");
+}
+
 #[test]
 fn a_model_that_writes_is_routed_too() {
     let folder = tempfile::tempdir().unwrap();

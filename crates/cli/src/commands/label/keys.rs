@@ -72,8 +72,9 @@ fn ask(
     mut choice: Choice<'_>,
 ) -> io::Result<Step> {
     let look = Terminal::detect();
-    let head = format!("\n{} of {of}  {}\n", at + 1, visible(&asked.id));
-    term.write_str(&(head + &question(asked).text(&look)))?;
+    let text = question(asked).text(&look);
+    let id = visible(&asked.id);
+    term.write_str(&format!("\n{} of {of}  {id}\n\n{}\n\n", at + 1, text.trim_matches('\n')))?;
     loop {
         let look = Terminal::detect();
         let lines = choice.lines(look.width - 1);
