@@ -17,6 +17,11 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// would be woken as often, at the cost of those who serve.
 const GATHER: Duration = Duration::from_millis(10);
 
+/// How many rows are written at once, and the pause after them. All of them in one go would keep a
+/// core for milliseconds, and whoever answers requests may be waiting for it.
+const SLICE: usize = 20;
+const BREATH: Duration = Duration::from_micros(200);
+
 /// What the queue carries.
 pub(crate) enum Message {
     /// A request and when it was recorded.
@@ -144,18 +149,23 @@ impl Writer {
     }
 
     fn write(&mut self) -> Result<()> {
-        if self.pending.is_empty() {
-            return Ok(());
+        while !self.pending.is_empty() {
+            let rows = self.pending.len().min(SLICE);
+            let result = self.traces.append(&self.pending[..rows]);
+            self.note(result.as_ref().err().cloned());
+            if result.is_err() {
+                self.counters.failures.fetch_add(1, Ordering::Release);
+                return result;
+            }
+            self.counters.written.fetch_add(rows as u64, Ordering::Release);
+            self.pending.drain(..rows);
+            let hurry =
+                self.counters.flush_waits() || self.counters.closing.load(Ordering::Acquire);
+            if !self.pending.is_empty() && !hurry {
+                std::thread::sleep(BREATH);
+            }
         }
-        let result = self.traces.append(&self.pending);
-        self.note(result.as_ref().err().cloned());
-        if result.is_ok() {
-            self.counters.written.fetch_add(self.pending.len() as u64, Ordering::Release);
-            self.pending.clear();
-        } else {
-            self.counters.failures.fetch_add(1, Ordering::Release);
-        }
-        result
+        Ok(())
     }
 
     fn prune(&self) {
