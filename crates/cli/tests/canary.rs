@@ -54,8 +54,19 @@ fn until(server: &Server, what: &str, seen: impl Fn(&[String]) -> bool) {
         if seen(&versions) {
             return;
         }
-        assert!(begun.elapsed() < Duration::from_secs(60), "never came: {what}: {versions:?}");
+        if begun.elapsed() > Duration::from_secs(60) {
+            panic!("never came: {what}: {versions:?}; {}", server.get("/v1/watch").1);
+        }
         std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Lets the others stop, also where the test fails: it would wait for them for ever.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -88,6 +99,7 @@ fn a_canary_gets_its_share_and_a_quiet_trial_promotes_it_until_an_alarm() {
     // Others ask all the while; not one of them may be lost.
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _over = Over(&over);
         scope.spawn(|| {
             let mut at = 0;
             while !over.load(Ordering::Relaxed) {
@@ -112,7 +124,6 @@ fn a_canary_gets_its_share_and_a_quiet_trial_promotes_it_until_an_alarm() {
         }
         assert!((10..=40).contains(&of["answers@v2"]), "{of:?}");
         until(&server, "the promotion", |seen| !any(seen, "answers@v1"));
-        over.store(true, Ordering::Relaxed);
     });
     assert_eq!(promoted(path), 2);
     let log = sprat(path, &["watch", "log"]).exits(0).out;

@@ -192,7 +192,8 @@ impl Project {
         if judge.model.is_none() {
             let what =
                 "the settings name no judge; one compares free texts, of `kind = \"generate\"`";
-            return wrong("judge.model", what);
+            return wrong("judge.model", what)
+                .map_err(|error| error.help("Name a hosted candidate under `judge.model`."));
         }
         if self.settings.needs.privacy == Privacy::OnPremise {
             let what = "requests may not leave the user's machines, so no judge can be asked";

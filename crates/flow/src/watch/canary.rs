@@ -113,7 +113,9 @@ impl Project {
     pub fn rollback_canary(&self, why: &str) -> Result<Done> {
         let _lock = self.watch_lock()?;
         let Some(canary) = self.canary_kept()? else {
-            return Err(Error::new(&codes::WATCH_CANARY, "no version is on trial"));
+            return Err(Error::new(&codes::WATCH_CANARY, "no version is on trial").help(
+                "Nothing is to be taken away; `sprat promote VERSION --canary` begins one.",
+            ));
         };
         self.end_canary(&canary, "taken away", why)?;
         let page = Page::new("Canary")
@@ -151,7 +153,8 @@ impl Project {
             return Err(wrong(what.into()).help("Promote one first: `sprat promote`."));
         };
         if over.number == version.number {
-            return Err(wrong(format!("{version} is promoted already")));
+            let help = "Name another version: `sprat log` lists them.";
+            return Err(wrong(format!("{version} is promoted already")).help(help));
         }
         let labels = |version: &Version| labels(&self.registry.checkout(version)?);
         if labels(&over)? != labels(version)? {
