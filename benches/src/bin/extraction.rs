@@ -241,11 +241,9 @@ fn tuned(
     let (train, valid) = (examples(&model, task, &train)?, examples(&model, task, &valid)?);
     let ends = model.tokenizer().ends().to_vec();
     drop(model);
-    let recipe = Recipe {
+    let mut recipe = Recipe {
         method,
         learning_rate: Some(rate),
-        rank: options.rank,
-        alpha: 2.0 * options.rank as f64,
         targets: vec!["all".to_owned()],
         batch: options.batch,
         epochs: options.epochs,
@@ -253,11 +251,15 @@ fn tuned(
         seed,
         ..Recipe::default()
     };
+    // Not where there are no adapters: a run of all weights serves every rank.
+    let rank = if method == Method::Lora { options.rank } else { 0 };
+    if rank > 0 {
+        (recipe.rank, recipe.alpha) = (rank, 2.0 * rank as f64);
+    }
     let weights = std::fs::read(options.base.join("model.safetensors"))
         .map_err(|why| failed("the base is missing; `make bench-extraction` unpacks it", why))?;
     let digest = Digest::of(&weights);
     let cache = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache/bench/extraction");
-    let rank = if method == Method::Lora { options.rank } else { 0 };
     let Options { rows, epochs, batch, .. } = options;
     let run = format!(
         "{}-{}-{rows}-{epochs}x{batch}-{way}-{rank}-{rate}-{seed}",

@@ -245,22 +245,29 @@ fn first_line(child: &mut Child) -> Result<String> {
     Ok(line)
 }
 
+/// Listens, says where, and answers every connection by a function.
+async fn serve_each<F, R, E>(answer: F) -> Result<()>
+where
+    F: Fn(Request<Incoming>) -> R + Clone + Send + 'static,
+    R: Future<Output = std::result::Result<Response<Full<Bytes>>, E>> + Send + 'static,
+    E: Into<Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
+{
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await;
+    let listener = listener.map_err(failed("no port"))?;
+    println!("{}", listener.local_addr().map_err(failed("no address"))?);
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        let _ = stream.set_nodelay(true);
+        let service = hyper::service::service_fn(answer.clone());
+        let connection = hyper::server::conn::http1::Builder::new();
+        tokio::spawn(connection.serve_connection(TokioIo::new(stream), service));
+    }
+}
+
 /// The endpoint's process: one thread that answers every request with the same label.
 fn endpoint() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(failed("no runtime"))?.block_on(async {
-        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await;
-        let listener = listener.map_err(failed("no port"))?;
-        println!("{}", listener.local_addr().map_err(failed("no address"))?);
-        loop {
-            let Ok((stream, _)) = listener.accept().await else { continue };
-            let _ = stream.set_nodelay(true);
-            tokio::spawn(
-                hyper::server::conn::http1::Builder::new()
-                    .serve_connection(TokioIo::new(stream), hyper::service::service_fn(answer)),
-            );
-        }
-    })
+    runtime.map_err(failed("no runtime"))?.block_on(serve_each(answer))
 }
 
 async fn answer(mut request: Request<Incoming>) -> Result<Response<Full<Bytes>>, hyper::Error> {
@@ -283,34 +290,20 @@ fn proxy(endpoint: &str) -> Result<()> {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build(connector);
-        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await;
-        let listener = listener.map_err(failed("no port"))?;
-        println!("{}", listener.local_addr().map_err(failed("no address"))?);
-        loop {
-            let Ok((stream, _)) = listener.accept().await else { continue };
-            let _ = stream.set_nodelay(true);
+        let pass = move |request: Request<Incoming>| {
             let client = client.clone();
-            let pass = move |request: Request<Incoming>| {
-                let client = client.clone();
-                async move {
-                    let path = request.uri().path().to_owned();
-                    let body = request.into_body().collect().await?.to_bytes();
-                    let request = Request::post(format!("http://{endpoint}{path}"))
-                        .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
-                        .body(Full::new(body))?;
-                    let (head, body) = client.request(request).await?.into_parts();
-                    let body = body.collect().await?.to_bytes();
-                    Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Response::from_parts(
-                        head,
-                        Full::new(body),
-                    ))
-                }
-            };
-            tokio::spawn(
-                hyper::server::conn::http1::Builder::new()
-                    .serve_connection(TokioIo::new(stream), hyper::service::service_fn(pass)),
-            );
-        }
+            async move {
+                let path = request.uri().path().to_owned();
+                let body = request.into_body().collect().await?.to_bytes();
+                let request = Request::post(format!("http://{endpoint}{path}"))
+                    .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+                    .body(Full::new(body))?;
+                let (head, body) = client.request(request).await?.into_parts();
+                let body = Full::new(body.collect().await?.to_bytes());
+                Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Response::from_parts(head, body))
+            }
+        };
+        serve_each(pass).await
     })
 }
 

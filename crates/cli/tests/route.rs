@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use support::browser::Browser;
-use support::{Server, copy_folder, sprat};
+use support::{Server, promoted_once, sprat};
 
 const NEUTRAL: [&str; 9] =
     ["red", "green", "blue", "one", "two", "three", "north", "south", "east"];
@@ -73,22 +73,12 @@ const NOWHERE: &str = "http://127.0.0.1:9/v1";
 /// A project whose release is promoted, made once; each test works on a copy.
 fn released() -> tempfile::TempDir {
     static MADE: OnceLock<tempfile::TempDir> = OnceLock::new();
-    let made = MADE.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path();
+    promoted_once(&MADE, |path| {
         sprat_model::tiny::write(&path.join("base"), 3).unwrap();
         std::fs::write(path.join("data.csv"), csv(0..480)).unwrap();
         std::fs::write(path.join("graded.csv"), csv(1000..2600)).unwrap();
         settings(path, NOWHERE, "");
-        for step in ["tune", "release"] {
-            sprat(path, &[step, "--quiet"]).exits(0);
-        }
-        sprat(path, &["promote", "v1", "--quiet"]).exits(0);
-        folder
-    });
-    let folder = tempfile::tempdir().unwrap();
-    copy_folder(made.path(), folder.path());
-    folder
+    })
 }
 
 const LARGE: &str = "[route]\nlarge = [\"openai:large\"]\nretries = 0\n";

@@ -15,7 +15,7 @@ use sprat_monitor::{TraceFilter, TraceLog, TraceRow};
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
-use support::{Server, copy_folder, sprat};
+use support::{Server, promoted_once, sprat};
 
 /// A tiny encoder and rows of two classes that it cannot tell apart: it is never sure.
 fn lay(folder: &Path) {
@@ -159,9 +159,7 @@ fn a_route_that_cannot_be_is_refused_before_anything_is_served() {
 /// works on a copy.
 fn writing() -> tempfile::TempDir {
     static MADE: OnceLock<tempfile::TempDir> = OnceLock::new();
-    let made = MADE.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path();
+    promoted_once(&MADE, |path| {
         sprat_model::tiny::write_decoder(&path.join("base"), 1).unwrap();
         let rows = |range: std::ops::Range<usize>| {
             let row = |at| format!("greet guest number {at} please,welcome to table {}\n", at % 9);
@@ -170,15 +168,7 @@ fn writing() -> tempfile::TempDir {
         std::fs::write(path.join("greetings.csv"), rows(0..40)).unwrap();
         std::fs::write(path.join("graded.csv"), rows(100..220)).unwrap();
         greetings(path, "http://127.0.0.1:9/v1", "");
-        for step in ["tune", "release"] {
-            sprat(path, &[step, "--quiet"]).exits(0);
-        }
-        sprat(path, &["promote", "v1", "--quiet"]).exits(0);
-        folder
-    });
-    let folder = tempfile::tempdir().unwrap();
-    copy_folder(made.path(), folder.path());
-    folder
+    })
 }
 
 fn greetings(folder: &Path, base_url: &str, route: &str) {

@@ -122,9 +122,26 @@ pub(crate) fn last_part(reference: &str) -> &str {
 
 /// Reads a JSON file of the project.
 pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
-    let bytes = std::fs::read(path)
-        .map_err(|error| Error::io(&codes::READ, "read a file of the project", path, &error))?;
-    serde_json::from_slice(&bytes).map_err(|error| {
+    let bytes = std::fs::read(path).map_err(|error| unread(path, &error))?;
+    parse_json(path, &bytes)
+}
+
+/// Reads a JSON file of the project, if there is one. It may go at any moment: another process
+/// takes some of them away.
+pub(crate) fn read_json_if_any<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    match std::fs::read(path) {
+        Ok(bytes) => parse_json(path, &bytes).map(Some),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unread(path, &error)),
+    }
+}
+
+fn unread(path: &Path, error: &std::io::Error) -> Error {
+    Error::io(&codes::READ, "read a file of the project", path, error)
+}
+
+fn parse_json<T: serde::de::DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|error| {
         Error::new(&codes::READ, "a file of the project is not what it should be")
             .file(path)
             .why(error.to_string())

@@ -122,15 +122,14 @@ impl<T> Receiver<T> {
             if state.sender_gone {
                 return Waited::Ended;
             }
+            let left = deadline.map(|end| end.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Waited::TimedOut;
+            }
             state.thread_waits = true;
-            state = match deadline {
+            state = match left {
                 None => self.0.arrived.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(deadline) => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        state.thread_waits = false;
-                        return Waited::TimedOut;
-                    }
+                Some(left) => {
                     let waited = self.0.arrived.wait_timeout(state, left);
                     waited.unwrap_or_else(PoisonError::into_inner).0
                 }

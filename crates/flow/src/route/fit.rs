@@ -187,17 +187,17 @@ impl Project {
     fn check_judge(&self) -> Result<()> {
         let judge = &self.settings.judge;
         let wrong = |field: &str, what: &str| {
-            Err(Error::new(&sprat_route::codes::SETTINGS, what).field(field.to_owned()))
+            Error::new(&sprat_route::codes::SETTINGS, what).field(field.to_owned())
         };
         if judge.model.is_none() {
             let what =
                 "the settings name no judge; one compares free texts, of `kind = \"generate\"`";
-            return wrong("judge.model", what)
-                .map_err(|error| error.help("Name a hosted candidate under `judge.model`."));
+            let help = "Name a hosted candidate under `judge.model`.";
+            return Err(wrong("judge.model", what).help(help));
         }
         if self.settings.needs.privacy == Privacy::OnPremise {
             let what = "requests may not leave the user's machines, so no judge can be asked";
-            return wrong("needs.privacy", what);
+            return Err(wrong("needs.privacy", what));
         }
         Ok(())
     }

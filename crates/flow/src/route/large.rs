@@ -1,6 +1,6 @@
 //! The large model's answers on graded requests, kept so that each request is asked once.
 
-use crate::project::{read_json, write_json};
+use crate::project::{read_json_if_any, write_json};
 use crate::writer::ask;
 use crate::{Project, codes};
 use serde::{Deserialize, Serialize};
@@ -77,17 +77,12 @@ impl<'a> Large<'a> {
             form,
         ]));
         let file = project.state.join("routes").join(format!("large-{}.json", question.short()));
-        let kept = match file.exists() {
-            false => Kept { schema: SCHEMA.to_owned(), answers: BTreeMap::new() },
-            true => {
-                let kept: Kept = read_json(&file)?;
-                if kept.schema != SCHEMA {
-                    let what = format!("the answers have the unknown form `{}`", kept.schema);
-                    return Err(Error::new(&codes::READ, what).file(&file));
-                }
-                kept
-            }
-        };
+        let nothing = || Kept { schema: SCHEMA.to_owned(), answers: BTreeMap::new() };
+        let kept = read_json_if_any(&file)?.unwrap_or_else(nothing);
+        if kept.schema != SCHEMA {
+            let what = format!("the answers have the unknown form `{}`", kept.schema);
+            return Err(Error::new(&codes::READ, what).file(&file));
+        }
         Ok(Large { project, candidate, constraint, file, kept })
     }
 

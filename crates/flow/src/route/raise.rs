@@ -3,7 +3,7 @@
 //! anew takes it away.
 
 use super::RouteState;
-use crate::project::{read_json, write_json};
+use crate::project::{read_json, read_json_if_any, write_json};
 use crate::{Project, codes};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -38,10 +38,7 @@ impl Project {
 
     fn kept_raise(&self, digest: &Digest, policy: RoutePolicy) -> Result<Option<RaisedRoute>> {
         let file = self.raised_file(digest, policy);
-        if !file.exists() {
-            return Ok(None);
-        }
-        let kept: RaisedRoute = read_json(&file)?;
+        let Some(kept) = read_json_if_any::<RaisedRoute>(&file)? else { return Ok(None) };
         let foreign = kept.schema != SCHEMA || kept.digest != *digest || kept.policy != policy;
         if foreign {
             let what = "a raised threshold is not for this version";

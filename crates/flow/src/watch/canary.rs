@@ -9,7 +9,7 @@ mod evidence;
 
 pub(super) use evidence::CanaryState;
 
-use crate::project::{read_json, write_json};
+use crate::project::{read_json_if_any, write_json};
 use crate::versions::who;
 use crate::writer::{WriterManifest, is_writer};
 use crate::{Done, Project, Subject, codes};
@@ -60,10 +60,7 @@ impl Project {
 
     fn canary_kept(&self) -> Result<Option<Canary>> {
         let file = self.canary_file();
-        if !file.exists() {
-            return Ok(None);
-        }
-        let kept: Canary = read_json(&file)?;
+        let Some(kept) = read_json_if_any::<Canary>(&file)? else { return Ok(None) };
         if kept.schema != SCHEMA {
             let what = "the canary's file is of another version";
             return Err(Error::new(&codes::READ, what).file(&file).why(kept.schema));

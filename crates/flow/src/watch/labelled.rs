@@ -5,7 +5,7 @@
 //! trace, which the unbiased estimate needs. The queue is in random order, so that what is labelled
 //! at any moment is a random part of the draw.
 
-use crate::project::{read_json, write_json};
+use crate::project::{read_json_if_any, write_json};
 use crate::{Project, codes};
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
@@ -126,10 +126,7 @@ impl Project {
 
     pub(crate) fn draw(&self) -> Result<Option<Draw>> {
         let file = self.draw_file();
-        if !file.exists() {
-            return Ok(None);
-        }
-        let draw: Draw = read_json(&file)?;
+        let Some(draw) = read_json_if_any::<Draw>(&file)? else { return Ok(None) };
         if draw.schema != SCHEMA {
             let what = "the draw for labelling was written by another version of Sprat";
             return Err(Error::new(&codes::READ, what).file(&file));

@@ -168,7 +168,10 @@ impl Releases {
         if let Some(known) = known(open) {
             return Ok(known);
         }
-        let answering = match known(&lock(&self.open)) {
+        // A statement of its own gives the lock back: `/v1/route` must not wait while a model is
+        // opened.
+        let before = known(&lock(&self.open));
+        let answering = match before {
             Some(known) => known,
             None => self.opened(project, subject, following)?,
         };

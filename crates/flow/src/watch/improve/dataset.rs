@@ -1,7 +1,7 @@
 //! The next version of the dataset: the training part of before with what traces taught, and the
 //! labelled traces that are kept to compare on.
 
-use crate::project::{read_json, write_json};
+use crate::project::{read_json_if_any, write_json};
 use crate::versions::who;
 use crate::watch::right_answer;
 use crate::writer::AnswerSchema;
@@ -81,7 +81,7 @@ impl Project {
             large: fresh.large,
             kept: fresh.kept.len(),
         };
-        if manifest.exists() && read_json::<Next>(&manifest)? == next {
+        if read_json_if_any(&manifest)?.as_ref() == Some(&next) {
             return Ok((next, folder));
         }
         let parts = before.step.folder.join("parts");

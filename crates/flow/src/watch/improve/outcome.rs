@@ -1,6 +1,6 @@
 //! What becomes of a version that is released and better: a person decides, or a canary does.
 
-use crate::project::{read_json, write_json};
+use crate::project::{read_json_if_any, write_json};
 use crate::watch::canary::{Canary, ENDS};
 use crate::{Project, codes};
 use serde::{Deserialize, Serialize};
@@ -67,8 +67,7 @@ impl Project {
 
     /// The version that an alarm takes back, whatever the actions are.
     pub(in crate::watch) fn probation(&self) -> Result<Option<Probation>> {
-        let file = self.probation_file();
-        if file.exists() { read_json(&file).map(Some) } else { Ok(None) }
+        read_json_if_any(&self.probation_file())
     }
 }
 
