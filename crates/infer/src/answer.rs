@@ -5,6 +5,7 @@ use crate::codes;
 use crate::constraint::Enforced;
 use crate::sampling::TokenScore;
 use sprat_task::{Error, Result};
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 /// Why an answer ended.
@@ -134,6 +135,9 @@ pub enum Event {
     /// There will be no answer.
     Failed(Error),
 }
+
+/// A complete answer that comes while it is waited for.
+pub type Asking = Pin<Box<dyn Future<Output = Result<Answer>> + Send>>;
 
 /// What is done to the complete answer before whoever waits sees it.
 type Last = Box<dyn FnOnce(&mut Answer) + Send>;

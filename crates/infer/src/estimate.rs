@@ -60,11 +60,43 @@ impl Estimate {
     }
 }
 
-/// How many tokens a text has, rather too many than too few. Vocabularies need about one token for
-/// four bytes of English; other scripts take two to four bytes a character, and up to two tokens.
+/// How many tokens a text has, rather too many than too few.
 pub fn tokens_at_most(text: &[u8]) -> f64 {
-    let ascii = text.iter().filter(|byte| byte.is_ascii()).count();
-    ascii as f64 / 3.0 + (text.len() - ascii) as f64 / 2.0
+    let mut length = Length::default();
+    length.add(text);
+    length.tokens_at_most()
+}
+
+/// The length of a text that is written piece by piece, and kept by nobody.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Length {
+    ascii: usize,
+    other: usize,
+}
+
+impl Length {
+    fn add(&mut self, text: &[u8]) {
+        let ascii = text.iter().filter(|byte| byte.is_ascii()).count();
+        self.ascii += ascii;
+        self.other += text.len() - ascii;
+    }
+
+    /// Vocabularies need about one token for four bytes of English; other scripts take two to four
+    /// bytes a character, and up to two tokens.
+    pub(crate) fn tokens_at_most(self) -> f64 {
+        self.ascii as f64 / 3.0 + self.other as f64 / 2.0
+    }
+}
+
+impl std::io::Write for Length {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        self.add(text);
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The one interface of all models that answer.
 
-use crate::answer::{Answer, Pending};
+use crate::answer::{Answer, Asking, Pending};
 use crate::estimate::Estimate;
 use crate::request::Request;
 use sprat_task::Result;
@@ -35,6 +35,17 @@ pub trait Generator: Send + Sync {
     /// [`crate::codes::BUSY`] when the queue is full, [`crate::codes::CONSTRAINT`] when the
     /// model cannot satisfy the constraint, [`crate::codes::INPUT`] when it cannot read the input.
     fn submit(&self, request: Request) -> Result<Pending>;
+
+    /// The complete answer of one request, for whoever waits for it and for nothing else. What only
+    /// waits for the network is driven by the one who waits, then, and needs no task of its own.
+    /// Like [`Generator::submit`] it may take its time before it returns. What it gives must be
+    /// polled where sockets and timers work ([`crate::network()`]); dropping it cancels the request.
+    ///
+    /// # Errors
+    /// Those of [`Generator::submit`].
+    fn ask(&self, request: Request) -> Result<Asking> {
+        Ok(Box::pin(self.submit(request)?.answer()))
+    }
 
     /// Whether [`Generator::submit`] does no more than queue this request, so that it may be called
     /// where other requests wait. To render a template, to cut a text into tokens and to compile a

@@ -22,7 +22,9 @@ pub mod remote;
 mod request;
 mod sampling;
 
-pub use answer::{Answer, Delta, Event, Finish, Pending, Reply, Route, Timing, Variant, reply};
+pub use answer::{
+    Answer, Asking, Delta, Event, Finish, Pending, Reply, Route, Timing, Variant, reply,
+};
 pub use batcher::Limits;
 pub use decoder::{Behaviour, DecoderEngine, DecoderLimits, DecoderModel};
 pub use embedder::{Embedder, Embedding, EncoderEmbedder, PendingEmbedding, TextEmbedder};

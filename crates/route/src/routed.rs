@@ -9,8 +9,8 @@ use crate::policy::before::{Before, embed};
 use crate::policy::{Decider, Policy, Side};
 use crate::{Upstreams, codes};
 use sprat_infer::{
-    Answer, Generator, Load, Pending, PendingEmbedding, Reply, Request, Route, codes as infer,
-    network, reply,
+    Answer, Asking, Event, Generator, Load, Pending, PendingEmbedding, Reply, Request, Route,
+    codes as infer, network, reply,
 };
 use sprat_task::settings::WhenLargeFails;
 use sprat_task::{Error, Kind, Result};
@@ -116,41 +116,84 @@ impl Generator for Routed {
     }
 
     fn submit(&self, request: Request) -> Result<Pending> {
-        let desk = &self.desk;
-        if let Some(private) = desk.policy.private.judge(&request) {
-            return desk.keep(request, Reason::fixed(private.to_string()), false);
-        }
-        if let Some(hit) = desk.policy.fixed.judge(&request) {
-            let reason = Reason::fixed(hit.why);
-            return match hit.to {
-                Side::Small => desk.keep(request, reason, true),
-                Side::Large => {
-                    let (reply, pending) = reply();
-                    self.spawn(Arc::clone(desk).send(request, reason, None, reply));
-                    Ok(pending)
-                }
-            };
-        }
+        let work = match self.desk.begin(request)? {
+            Begun::Kept(pending) => return Ok(pending),
+            Begun::Open(work) => work,
+        };
         let (reply, pending) = reply();
-        if let Decider::Before(Before { encoder: Some(encoder), .. }) = &desk.policy.decider {
-            let embedding = embed(encoder.as_ref(), &request)?;
-            self.spawn(Arc::clone(desk).judge(request, embedding, reply));
-            return Ok(pending);
-        }
-        // A full queue stays the client's matter: overload must not become the large model's bill.
-        let small = desk.small.submit(desk.scored(&request))?;
-        self.spawn(Arc::clone(desk).cascade(request, small, reply));
+        let desk = Arc::clone(&self.desk);
+        self.desk.handle.spawn(async move {
+            // Nobody who has gone is worked for: what is under way is broken off.
+            let answer = tokio::select! {
+                answer = desk.finish(*work, Some(&reply)) => answer,
+                () = reply.cancelled() => return,
+            };
+            reply.end(answer);
+        });
         Ok(pending)
+    }
+
+    fn ask(&self, request: Request) -> Result<Asking> {
+        let desk = Arc::clone(&self.desk);
+        Ok(match self.desk.begin(request)? {
+            Begun::Kept(pending) => Box::pin(pending.answer()),
+            Begun::Open(work) => Box::pin(async move { desk.finish(*work, None).await }),
+        })
     }
 }
 
-impl Routed {
-    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        self.desk.handle.spawn(work);
-    }
+/// A request that the route has taken.
+enum Begun {
+    /// The small model has it, and nothing is left to be decided.
+    Kept(Pending),
+    /// More is to be done.
+    Open(Box<Work>),
+}
+
+/// What is to be done with a request.
+enum Work {
+    /// A large model gets it.
+    Send(Request, Reason),
+    /// Its embedding decides.
+    Judge(Request, Option<PendingEmbedding>),
+    /// The small model's answer decides.
+    Cascade(Request, Pending),
 }
 
 impl Desk {
+    /// Takes a request; waits for nothing.
+    fn begin(self: &Arc<Self>, request: Request) -> Result<Begun> {
+        if let Some(private) = self.policy.private.judge(&request) {
+            return self.keep(request, Reason::fixed(private.to_string()), false).map(Begun::Kept);
+        }
+        let work = match (self.policy.fixed.judge(&request), &self.policy.decider) {
+            (Some(hit), _) if hit.to == Side::Small => {
+                return self.keep(request, Reason::fixed(hit.why), true).map(Begun::Kept);
+            }
+            (Some(hit), _) => Work::Send(request, Reason::fixed(hit.why)),
+            (None, Decider::Before(Before { encoder: Some(encoder), .. })) => {
+                let embedding = embed(encoder.as_ref(), &request)?;
+                Work::Judge(request, embedding)
+            }
+            (None, _) => {
+                // A full queue stays the client's matter: overload must not become the large model's
+                // bill.
+                let small = self.small.submit(self.scored(&request))?;
+                Work::Cascade(request, small)
+            }
+        };
+        Ok(Begun::Open(Box::new(work)))
+    }
+
+    /// The answer to a request. `pieces`: where they go, if anywhere.
+    async fn finish(self: &Arc<Self>, work: Work, pieces: Option<&Reply>) -> Result<Answer> {
+        match work {
+            Work::Send(request, reason) => self.send(request, reason, None, pieces).await,
+            Work::Judge(request, embedding) => self.judge(request, embedding, pieces).await,
+            Work::Cascade(request, small) => self.cascade(request, small, pieces).await,
+        }
+    }
+
     /// The small model's answer as it comes, with the reason why it is its; `shadow`: a large one
     /// may be asked about it afterwards.
     fn keep(self: &Arc<Self>, request: Request, reason: Reason, shadow: bool) -> Result<Pending> {
@@ -166,20 +209,17 @@ impl Desk {
         }))
     }
 
-    /// The same from the route's own thread: the small model's queue may be full for a moment.
+    /// The same later, when the small model's queue may be full for a moment.
     async fn keep_soon(
-        self: Arc<Self>,
+        self: &Arc<Self>,
         request: Request,
         reason: Reason,
         shadow: bool,
-        reply: Reply,
-    ) {
+        pieces: Option<&Reply>,
+    ) -> Result<Answer> {
         let deadline = request.deadline;
         let mut pending = loop {
-            if reply.is_cancelled() {
-                return;
-            }
-            let (desk, asked, because) = (Arc::clone(&self), request.clone(), reason.clone());
+            let (desk, asked, because) = (Arc::clone(self), request.clone(), reason.clone());
             let submit = move || desk.keep(asked, because, shadow);
             // To render a template and to compile a schema takes its time.
             let submitted = match self.small.converses() {
@@ -196,12 +236,19 @@ impl Desk {
                 {
                     tokio::time::sleep(AGAIN).await;
                 }
-                Err(error) => return reply.end(Err(error)),
+                Err(error) => return Err(error),
             }
         };
-        while let Some(event) = pending.next().await {
-            if !reply.send(event) {
-                return;
+        let Some(pieces) = pieces else { return pending.answer().await };
+        loop {
+            match pending.next().await {
+                Some(Event::Done(answer)) => return Ok(*answer),
+                Some(Event::Failed(error)) => return Err(error),
+                Some(piece) => {
+                    let _ = pieces.send(piece);
+                }
+                // Says what an engine that ended without a word is.
+                None => return pending.answer().await,
             }
         }
     }
@@ -209,49 +256,30 @@ impl Desk {
     /// A large model's answer; where there is none, what the settings say. `first`: what the small
     /// model said, where it was asked already.
     async fn send(
-        self: Arc<Self>,
+        self: &Arc<Self>,
         request: Request,
         reason: Reason,
         first: Option<Result<Answer>>,
-        reply: Reply,
-    ) {
-        if reply.is_cancelled() {
-            return;
-        }
-        let Some(asked) = self.large_answer(&request, &reply).await else { return };
+        pieces: Option<&Reply>,
+    ) -> Result<Answer> {
+        let asked = self.large.relay(&self.policy.for_large(&request), pieces).await;
         let error = match asked {
             Ok((mut answer, model)) => {
                 // What was asked has one embedding, whoever answers: drift is seen by it.
                 answer.embedding = first.and_then(Result::ok).and_then(|first| first.embedding);
                 answer.route = Some(reason.route(Side::Large, model));
-                return reply.end(Ok(answer));
+                return Ok(answer);
             }
-            Err(error) if self.is_final(&error) => return reply.end(Err(error)),
+            Err(error) if self.is_final(&error) => return Err(error),
             Err(error) => error,
         };
         let reason = Reason { why: format!("{}, but {}", reason.why, error.what()), ..reason };
         match first {
-            None => self.keep_soon(request, reason, false, reply).await,
-            Some(Ok(answer)) if answer.invalid.is_none() => {
-                reply.end(Ok(self.own(&request, answer, reason)));
-            }
-            Some(Ok(_)) => reply.end(Err(error)),
+            None => self.keep_soon(request, reason, false, pieces).await,
+            Some(Ok(answer)) if answer.invalid.is_none() => Ok(self.own(&request, answer, reason)),
+            Some(Ok(_)) => Err(error),
             // The reason lies with the small model then; it is the one that was asked for.
-            Some(Err(first)) => reply.end(Err(first)),
-        }
-    }
-
-    /// What a large model says, its pieces passed on as they come; none when nobody waits for it
-    /// any more: it is then broken off.
-    async fn large_answer(
-        &self,
-        request: &Request,
-        reply: &Reply,
-    ) -> Option<Result<(Answer, &str)>> {
-        let request = self.policy.for_large(request);
-        tokio::select! {
-            answer = self.large.relay(&request, reply) => Some(answer),
-            () = reply.cancelled() => None,
+            Some(Err(first)) => Err(first),
         }
     }
 
@@ -263,25 +291,20 @@ impl Desk {
     /// *Before*, over an encoder of its own: the score of the request's embedding decides, and no
     /// model has been asked yet.
     async fn judge(
-        self: Arc<Self>,
+        self: &Arc<Self>,
         request: Request,
         embedding: Option<PendingEmbedding>,
-        reply: Reply,
-    ) {
-        let decider = &self.policy.decider;
-        let score = match (embedding, decider) {
-            (Some(embedding), Decider::Before(before)) => match embedding.vector().await {
-                Ok(embedding) => Some(before.score(&embedding.vector)),
-                Err(error) => return reply.end(Err(error)),
-            },
+        pieces: Option<&Reply>,
+    ) -> Result<Answer> {
+        let score = match (embedding, &self.policy.decider) {
+            (Some(embedding), Decider::Before(before)) => {
+                Some(before.score(&embedding.vector().await?.vector))
+            }
             _ => None,
         };
-        if reply.is_cancelled() {
-            return;
-        }
         match self.side(score) {
-            (Side::Small, reason) => self.keep_soon(request, reason, true, reply).await,
-            (Side::Large, reason) => self.send(request, reason, None, reply).await,
+            (Side::Small, reason) => self.keep_soon(request, reason, true, pieces).await,
+            (Side::Large, reason) => self.send(request, reason, None, pieces).await,
         }
     }
 
@@ -302,23 +325,24 @@ impl Desk {
 
     /// The small model was asked, and what it says decides: *after*, and *before* over its own
     /// embedding.
-    async fn cascade(self: Arc<Self>, request: Request, small: Pending, reply: Reply) {
+    async fn cascade(
+        self: &Arc<Self>,
+        request: Request,
+        small: Pending,
+        pieces: Option<&Reply>,
+    ) -> Result<Answer> {
         let first = small.answer().await;
-        if reply.is_cancelled() {
-            return;
-        }
-        let (side, reason) = match self.weigh(&request, &first) {
-            Some(verdict) => verdict,
+        let Some((side, reason)) = self.weigh(&request, &first) else {
             // The request is at fault, and no other model would make it better.
-            None => return reply.end(first),
+            return first;
         };
         match side {
-            Side::Small => reply.end(first.map(|answer| {
+            Side::Small => first.map(|answer| {
                 let answer = self.own(&request, answer, reason);
                 self.shadow(&request, &answer);
                 answer
-            })),
-            Side::Large => self.send(request, reason, Some(first), reply).await,
+            }),
+            Side::Large => self.send(request, reason, Some(first), pieces).await,
         }
     }
 

@@ -110,12 +110,12 @@ impl Upstreams {
     }
 
     /// The same, with the pieces of the answer passed on as they come where the request asks for
-    /// them. Once one was passed on, no other model takes over.
+    /// them and somebody takes them. Once one was passed on, no other model takes over.
     ///
     /// # Errors
     /// Those of [`Upstreams::ask`]; [`codes::BROKEN_OFF`] after the first piece.
-    pub async fn relay(&self, request: &Request, reply: &Reply) -> Result<(Answer, &str)> {
-        self.first(request, Some(reply).filter(|_| request.stream)).await
+    pub async fn relay(&self, request: &Request, reply: Option<&Reply>) -> Result<(Answer, &str)> {
+        self.first(request, reply.filter(|_| request.stream)).await
     }
 
     async fn first(&self, request: &Request, reply: Option<&Reply>) -> Result<(Answer, &str)> {
@@ -207,24 +207,16 @@ impl Upstreams {
         let estimate = model.estimate(request);
         let charge = self.budget.charge(self.clock.now(), estimate.at_most());
         let mut asked = Asked { at, estimate, charge };
-        let mut pending = match model.submit(request.clone()) {
-            Ok(pending) => pending,
-            Err(error) => {
-                // It did not even leave.
-                asked.charge.waive();
-                return (asked, Came::Failed(error));
-            }
+        let came = match pieces {
+            true => begun(model.as_ref(), request).await,
+            false => whole(model.as_ref(), request).await,
         };
-        loop {
-            let came = match pending.next().await {
-                Some(Event::Delta(delta)) if pieces => Came::Begun(delta, pending),
-                Some(Event::Delta(_)) => continue,
-                Some(Event::Done(answer)) => Came::Whole(answer),
-                Some(Event::Failed(error)) => Came::Failed(error),
-                None => Came::Failed(vanished()),
-            };
-            return (asked, came);
-        }
+        let came = came.unwrap_or_else(|error| {
+            // It did not even leave.
+            asked.charge.waive();
+            Came::Failed(error)
+        });
+        (asked, came)
     }
 
     /// Passes the pieces of an answer on, from the first to the last.
@@ -267,6 +259,25 @@ impl Upstreams {
             return Err(Error::new(&codes::BROKEN_OFF, what).why(why));
         }
     }
+}
+
+/// Asks a model until its answer is there. An error: it can't be asked.
+async fn whole(model: &dyn Generator, request: &Request) -> Result<Came> {
+    Ok(match model.ask(request.clone())?.await {
+        Ok(answer) => Came::Whole(Box::new(answer)),
+        Err(error) => Came::Failed(error),
+    })
+}
+
+/// Asks a model until the first piece of its answer is there. An error: it can't be asked.
+async fn begun(model: &dyn Generator, request: &Request) -> Result<Came> {
+    let mut pending = model.submit(request.clone())?;
+    Ok(match pending.next().await {
+        Some(Event::Delta(delta)) => Came::Begun(delta, pending),
+        Some(Event::Done(answer)) => Came::Whole(answer),
+        Some(Event::Failed(error)) => Came::Failed(error),
+        None => Came::Failed(vanished()),
+    })
 }
 
 async fn wait(time: Option<Duration>) {

@@ -58,8 +58,7 @@ pub(crate) async fn chat(
     };
     let n = drawing::apply(drawing, &mut asked, generator.converses())?;
     let form = constrain(&mut request, &mut asked, generator.as_ref())?;
-    let pending =
-        exchange::submit(generator, drawing::each(&asked, n).collect(), bytes.len()).await?;
+    let requests: Vec<Request> = drawing::each(&asked, n).collect();
     let exchange = Exchange {
         created: state.clock.now().0 / 1000,
         state,
@@ -71,9 +70,10 @@ pub(crate) async fn chat(
         logprobs: asked.logprobs.is_some(),
     };
     let mut response = if stream {
+        let pending = exchange::submit(generator, requests, bytes.len()).await?;
         sse::stream(exchange, pending).await?
     } else {
-        exchange.response(pending).await?
+        exchange.response(exchange::ask(generator, requests, bytes.len()).await?).await?
     };
     if unread {
         // A tuned classifier has its instructions in its weights. Not silently:

@@ -114,13 +114,21 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    fn request(&self, text: &str) -> Request {
+        Request {
+            private: self.private,
+            caller: self.caller.clone(),
+            ..Request::text(text).until(self.deadline)
+        }
+    }
+
     /// The answer to the oldest input that has none yet.
     async fn answer(&mut self, texts: &[String]) -> ApiResult<Answer> {
+        if let [text] = texts {
+            return until(self.deadline, self.generator.ask(self.request(text))?).await;
+        }
         while let Some(text) = texts.get(self.next) {
-            let mut request = Request::text(text.as_str()).until(self.deadline);
-            request.private = self.private;
-            request.caller.clone_from(&self.caller);
-            match self.generator.submit(request) {
+            match self.generator.submit(self.request(text)) {
                 Ok(pending) => self.waiting.push_back(pending),
                 // The queue is full with our own inputs or those of others: one at least waits.
                 Err(error)

@@ -82,7 +82,6 @@ pub(crate) async fn completions(
         let one = Request { input, ..asked.clone() };
         requests.extend(drawing::each(&one, n));
     }
-    let pending = exchange::submit(generator, requests, bytes.len()).await?;
     let exchange = Exchange {
         created: state.clock.now().0 / 1000,
         state,
@@ -94,9 +93,10 @@ pub(crate) async fn completions(
         logprobs: request.logprobs.is_some(),
     };
     if stream {
+        let pending = exchange::submit(generator, requests, bytes.len()).await?;
         return sse::stream(exchange, pending).await;
     }
-    exchange.response(pending).await
+    exchange.response(exchange::ask(generator, requests, bytes.len()).await?).await
 }
 
 fn inputs(prompt: Prompt) -> Vec<Input> {

@@ -13,7 +13,7 @@ use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 use sprat_infer::constraint::{Call, Enforced, calls};
-use sprat_infer::{Answer, Finish, Generator, Pending, Request, Route, TokenScore};
+use sprat_infer::{Answer, Asking, Finish, Generator, Pending, Request, Route, TokenScore};
 use std::sync::Arc;
 
 /// The longest request that is handed to a generator in passing, in bytes.
@@ -109,11 +109,11 @@ impl Exchange {
 
     /// Waits for all answers and puts them into one response; where a route decided, a header says
     /// which side answered.
-    pub(crate) async fn response(&self, pending: Vec<Pending>) -> ApiResult<Response> {
-        let mut choices = Vec::with_capacity(pending.len());
+    pub(crate) async fn response(&self, asked: Vec<Asking>) -> ApiResult<Response> {
+        let mut choices = Vec::with_capacity(asked.len());
         let mut used = Used::default();
-        for (index, pending) in pending.into_iter().enumerate() {
-            let answer = until(self.admission.deadline, pending.answer())
+        for (index, asked) in asked.into_iter().enumerate() {
+            let answer = until(self.admission.deadline, asked)
                 .await
                 .inspect_err(|error| self.failed(error))?;
             let outgoing = self.outgoing(&answer).inspect_err(|error| self.failed(error))?;
@@ -238,18 +238,43 @@ pub(crate) async fn submit(
     requests: Vec<Request>,
     bytes: usize,
 ) -> ApiResult<Vec<Pending>> {
-    if bytes <= AT_ONCE && requests.iter().all(|one| generator.submits_at_once(one)) {
-        let submitted: sprat_task::Result<Vec<Pending>> =
-            requests.into_iter().map(|one| generator.submit(one)).collect();
-        return Ok(submitted?);
+    let at_once = at_once(generator.as_ref(), &requests, bytes);
+    handed(at_once, move || requests.into_iter().map(|one| generator.submit(one)).collect()).await
+}
+
+/// The same for whoever waits for complete answers alone. Several are under way at the same time.
+pub(crate) async fn ask(
+    generator: Arc<dyn Generator>,
+    mut requests: Vec<Request>,
+    bytes: usize,
+) -> ApiResult<Vec<Asking>> {
+    let at_once = at_once(generator.as_ref(), &requests, bytes);
+    if let [_] = requests[..]
+        && let Some(request) = requests.pop()
+    {
+        return handed(at_once, move || Ok(vec![generator.ask(request)?])).await;
     }
-    let work = move || requests.into_iter().map(|one| generator.submit(one)).collect();
-    let submitted: sprat_task::Result<Vec<Pending>> =
-        tokio::task::spawn_blocking(work).await.map_err(|_| {
-            let what = "the request could not be prepared";
-            ApiError::plain(&sprat_infer::codes::PANIC, what)
-        })?;
-    Ok(submitted?)
+    let submitted = submit(generator, requests, bytes).await?;
+    let waits = |pending: Pending| -> Asking { Box::pin(pending.answer()) };
+    Ok(submitted.into_iter().map(waits).collect())
+}
+
+fn at_once(generator: &dyn Generator, requests: &[Request], bytes: usize) -> bool {
+    bytes <= AT_ONCE && requests.iter().all(|one| generator.submits_at_once(one))
+}
+
+async fn handed<T: Send + 'static>(
+    at_once: bool,
+    work: impl FnOnce() -> sprat_task::Result<T> + Send + 'static,
+) -> ApiResult<T> {
+    if at_once {
+        return Ok(work()?);
+    }
+    let handed = tokio::task::spawn_blocking(work).await.map_err(|_| {
+        let what = "the request could not be prepared";
+        ApiError::plain(&sprat_infer::codes::PANIC, what)
+    })?;
+    Ok(handed?)
 }
 
 /// Says in a header which side of a route answered, where there was a choice.

@@ -6,11 +6,12 @@ use super::label;
 use super::settings::Settings;
 use crate::answer::{Answer, Finish};
 use crate::codes;
+use crate::estimate::Length;
 use crate::request::{Constraint, Input, Message, Request, Role};
 use crate::sampling::Sampling;
 use serde::ser::SerializeSeq;
 use serde::{Deserialize, Serialize, Serializer};
-use serde_json::{Value, json};
+use serde_json::Value;
 use sprat_task::{Error, Result};
 
 /// What the endpoint is known to understand.
@@ -30,7 +31,7 @@ struct Body<'a> {
     model: &'a str,
     messages: Messages<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    response_format: Option<Value>,
+    response_format: Option<Format<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_tokens: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,6 +54,33 @@ struct Body<'a> {
     stream: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stream_options: Option<StreamOptions>,
+}
+
+/// A `response_format`: the JSON schema that an answer must satisfy.
+#[derive(Serialize)]
+struct Format<'a> {
+    r#type: &'static str,
+    json_schema: Named<'a>,
+}
+
+#[derive(Serialize)]
+struct Named<'a> {
+    name: &'static str,
+    strict: bool,
+    schema: Schema<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Schema<'a> {
+    Label(label::Schema<'a>),
+    Given(&'a Value),
+}
+
+impl<'a> Format<'a> {
+    fn new(name: &'static str, schema: Schema<'a>) -> Self {
+        Format { r#type: "json_schema", json_schema: Named { name, strict: true, schema } }
+    }
 }
 
 #[derive(Serialize)]
@@ -101,6 +129,19 @@ pub(super) fn streams(request: &Request) -> bool {
 
 /// The body of a request, in bytes.
 pub(super) fn build(settings: &Settings, request: &Request, dialect: Dialect) -> Vec<u8> {
+    // Nothing in it can fail to be written: no map has other keys than texts.
+    serde_json::to_vec(&laid_out(settings, request, dialect)).unwrap_or_default()
+}
+
+/// How many tokens the body of a request has, rather too many than too few.
+pub(super) fn tokens_at_most(settings: &Settings, request: &Request, dialect: Dialect) -> f64 {
+    let mut length = Length::default();
+    // As above; and counting does not fail either.
+    let _ = serde_json::to_writer(&mut length, &laid_out(settings, request, dialect));
+    length.tokens_at_most()
+}
+
+fn laid_out<'a>(settings: &'a Settings, request: &'a Request, dialect: Dialect) -> Body<'a> {
     let mut system = settings.instruction.clone().unwrap_or_default();
     let mut response_format = None;
     match &request.constraint {
@@ -110,11 +151,12 @@ pub(super) fn build(settings: &Settings, request: &Request, dialect: Dialect) ->
             }
             system += &label::instruction(labels, dialect.structured);
             if dialect.structured {
-                response_format = Some(named_schema("label", label::schema(labels)));
+                let schema = Schema::Label(label::schema(labels));
+                response_format = Some(Format::new("label", schema));
             }
         }
         Some(Constraint::JsonSchema(schema)) => {
-            response_format = Some(named_schema("answer", schema.clone()));
+            response_format = Some(Format::new("answer", Schema::Given(schema)));
         }
         // The others are refused before they come here.
         _ => {}
@@ -128,7 +170,7 @@ pub(super) fn build(settings: &Settings, request: &Request, dialect: Dialect) ->
         true => (None, request.max_tokens),
     };
     let stream = streams(request);
-    let body = Body {
+    Body {
         model: &settings.model,
         messages: Messages { system, input: &request.input },
         response_format,
@@ -144,16 +186,7 @@ pub(super) fn build(settings: &Settings, request: &Request, dialect: Dialect) ->
         stream: stream.then_some(true),
         stream_options: (stream && dialect.counted)
             .then_some(StreamOptions { include_usage: true }),
-    };
-    // Nothing in it can fail to be written: no map has other keys than texts.
-    serde_json::to_vec(&body).unwrap_or_default()
-}
-
-fn named_schema(name: &str, schema: Value) -> Value {
-    json!({
-        "type": "json_schema",
-        "json_schema": { "name": name, "strict": true, "schema": schema },
-    })
+    }
 }
 
 impl Finish {

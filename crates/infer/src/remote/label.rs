@@ -1,6 +1,7 @@
 //! Classification by a model that writes text: how it is asked, and how its answer is read.
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
 /// What the model is told.
 pub(super) fn instruction(labels: &[String], structured: bool) -> String {
@@ -19,14 +20,35 @@ pub(super) fn instruction(labels: &[String], structured: bool) -> String {
     text
 }
 
-/// The schema of a label in JSON.
-pub(super) fn schema(labels: &[String]) -> Value {
-    json!({
-        "type": "object",
-        "properties": { "label": { "type": "string", "enum": labels } },
-        "required": ["label"],
-        "additionalProperties": false,
-    })
+/// The schema of a label in JSON, written without being built: it goes out with every request.
+#[derive(Serialize)]
+pub(super) struct Schema<'a> {
+    r#type: &'static str,
+    properties: Properties<'a>,
+    required: [&'static str; 1],
+    #[serde(rename = "additionalProperties")]
+    additional: bool,
+}
+
+#[derive(Serialize)]
+struct Properties<'a> {
+    label: Label<'a>,
+}
+
+#[derive(Serialize)]
+struct Label<'a> {
+    r#type: &'static str,
+    r#enum: &'a [String],
+}
+
+/// The schema of one of these labels.
+pub(super) fn schema(labels: &[String]) -> Schema<'_> {
+    Schema {
+        r#type: "object",
+        properties: Properties { label: Label { r#type: "string", r#enum: labels } },
+        required: ["label"],
+        additional: false,
+    }
 }
 
 /// Reads a label strictly: the label itself or `{"label": …}`, with white space, one pair of

@@ -16,7 +16,7 @@ mod transport;
 pub use redact::Secret;
 pub use settings::{Prices, Settings, Structured};
 
-use crate::answer::{Answer, Delta, Event, Pending, Reply, Timing, reply};
+use crate::answer::{Answer, Asking, Delta, Event, Pending, Reply, Timing, reply};
 use crate::codes;
 use crate::estimate::{AROUND, Estimate, UNBOUNDED, tokens_at_most};
 use crate::generator::{Generator, Load};
@@ -58,10 +58,9 @@ struct Shared {
     uncounted: AtomicBool,
 }
 
-/// One request and where its answer goes.
+/// One request that has a place in the queue.
 struct Job {
     request: Request,
-    reply: Reply,
     queued: Instant,
     shared: Arc<Shared>,
 }
@@ -128,7 +127,7 @@ impl Generator for Remote {
     /// as long as the request allows, or what an answer usually is at most.
     fn estimate(&self, request: &Request) -> Estimate {
         let Shared { settings, .. } = &*self.shared;
-        let sent = body::build(settings, request, self.shared.dialect());
+        let sent = body::tokens_at_most(settings, request, self.shared.dialect());
         let most = match &request.constraint {
             Some(Constraint::Labels(labels)) => {
                 let tokens = labels.iter().map(|label| tokens_at_most(label.as_bytes()));
@@ -137,14 +136,29 @@ impl Generator for Remote {
             _ => UNBOUNDED,
         };
         Estimate {
-            read: tokens_at_most(&sent).ceil() as usize,
+            read: sent.ceil() as usize,
             written: request.max_tokens.unwrap_or(most),
             around: AROUND,
             prices: settings.prices,
         }
     }
 
-    fn submit(&self, mut request: Request) -> Result<Pending> {
+    fn submit(&self, request: Request) -> Result<Pending> {
+        let (reply, pending) = reply();
+        let job = self.job(request)?;
+        self.network.spawn(job.run(reply));
+        Ok(pending)
+    }
+
+    fn ask(&self, request: Request) -> Result<Asking> {
+        let job = self.job(request)?;
+        Ok(Box::pin(async move { job.in_turn(None).await }))
+    }
+}
+
+impl Remote {
+    /// A request that has a place in the queue.
+    fn job(&self, mut request: Request) -> Result<Job> {
         if request.adapter.is_some() {
             let what = "a hosted model has no adapters";
             return Err(Error::new(&codes::INPUT, what).field("adapter"));
@@ -173,11 +187,8 @@ impl Generator for Remote {
             let what = format!("{} requests wait for this model already", settings.queue);
             return Err(Error::new(&codes::BUSY, what));
         }
-        let (reply, pending) = reply();
         let shared = Arc::clone(&self.shared);
-        let job = Job { request, reply, queued: Instant::now(), shared };
-        self.network.spawn(job.run());
-        Ok(pending)
+        Ok(Job { request, queued: Instant::now(), shared })
     }
 }
 
@@ -202,20 +213,17 @@ fn refuse(request: &Request) -> Result<()> {
 }
 
 impl Job {
-    async fn run(self) {
+    async fn run(self, reply: Reply) {
         // Whoever asked may go: the endpoint then stops as well, for its connection is closed.
         let answer = tokio::select! {
-            answer = self.in_turn() => answer,
-            () = self.reply.cancelled() => return,
+            answer = self.in_turn(Some(&reply)) => answer,
+            () = reply.cancelled() => return,
         };
-        let _ = self.reply.send(match answer {
-            Ok(answer) => Event::Done(Box::new(answer)),
-            Err(error) => Event::Failed(error),
-        });
+        reply.end(answer);
     }
 
-    /// Waits for a place, then asks.
-    async fn in_turn(&self) -> Result<Answer> {
+    /// Waits for a place, then asks. `pieces`: where those of the answer go.
+    async fn in_turn(&self, pieces: Option<&Reply>) -> Result<Answer> {
         let late = || Error::new(&codes::TIMEOUT, "the hosted model took too long");
         let place = self.shared.places.acquire();
         let _place = match self.request.deadline {
@@ -233,7 +241,7 @@ impl Job {
                 return Err(late());
             }
             let dialect = self.shared.dialect();
-            let fault = match self.attempt(dialect, &mut first).await {
+            let fault = match self.attempt(dialect, pieces, &mut first).await {
                 Ok(answer) => return Ok(self.measured(answer, begun, first)),
                 Err(fault) => fault,
             };
@@ -253,6 +261,7 @@ impl Job {
     async fn attempt(
         &self,
         dialect: Dialect,
+        pieces: Option<&Reply>,
         first: &mut Option<Duration>,
     ) -> Result<Answer, Fault> {
         let Shared { settings, transport, .. } = &*self.shared;
@@ -273,7 +282,7 @@ impl Job {
                     if !piece.is_empty() {
                         first.get_or_insert_with(|| self.queued.elapsed());
                         let delta = Delta { text: piece, tokens: Vec::new() };
-                        let _ = self.reply.send(Event::Delta(delta));
+                        let _ = pieces.map(|reply| reply.send(Event::Delta(delta)));
                     }
                 }
             }

@@ -398,30 +398,43 @@ fn heads_of_responses_are_bounded_and_nothing_of_them_is_taken_over() {
     assert!(!error.reason().unwrap().contains(['\r', '\n']), "{error}");
 }
 
-#[test]
-fn who_goes_away_takes_the_request_along() {
+/// An endpoint that answers nothing; tells how much it was sent once the other side has closed.
+fn silent() -> (String, std::sync::mpsc::Receiver<usize>) {
     let (told, gone) = std::sync::mpsc::channel();
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         let mut all = Vec::new();
-        // Ends when the other side closes.
         let _ = std::io::Read::read_to_end(&mut stream, &mut all);
         told.send(all.len()).unwrap();
     });
-    let settings = Settings {
-        proxy_from_environment: false,
-        ..Settings::new("x", format!("http://{address}/v1"), "m")
-    };
-    let remote = Remote::open(settings).unwrap();
-    let pending = remote.submit(Request::text("a")).unwrap();
-    while remote.load().waiting > 0 {
-        std::thread::yield_now();
+    (format!("http://{address}/v1"), gone)
+}
+
+#[test]
+fn who_goes_away_takes_the_request_along() {
+    for waits_alone in [false, true] {
+        let (url, gone) = silent();
+        let settings = Settings { proxy_from_environment: false, ..Settings::new("x", url, "m") };
+        let remote = Remote::open(settings).unwrap();
+        let request = Request::text("a");
+        let patience = Duration::from_millis(50);
+        if waits_alone {
+            let asking = remote.ask(request).unwrap();
+            let waited = async { tokio::time::timeout(patience, asking).await.is_ok() };
+            assert!(!network().unwrap().block_on(waited));
+        } else {
+            let pending = remote.submit(request).unwrap();
+            std::thread::sleep(patience);
+            drop(pending);
+        }
+        assert!(gone.recv_timeout(Duration::from_secs(20)).unwrap() > 0);
+        // Its place is free again.
+        while remote.shared.present.load(Ordering::Relaxed) > 0 {
+            std::thread::yield_now();
+        }
     }
-    std::thread::sleep(Duration::from_millis(50));
-    drop(pending);
-    assert!(gone.recv_timeout(Duration::from_secs(20)).unwrap() > 0);
 }
 
 #[test]

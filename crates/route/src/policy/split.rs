@@ -3,7 +3,7 @@
 
 use crate::codes;
 use rand::Rng;
-use sprat_infer::{Generator, Input, Load, Pending, Request, Role, Route, Variant};
+use sprat_infer::{Answer, Asking, Generator, Input, Load, Pending, Request, Role, Route, Variant};
 use sprat_task::settings::Sticky;
 use sprat_task::{Error, Result, random};
 use std::sync::Arc;
@@ -125,23 +125,37 @@ impl Generator for Split {
     fn submit(&self, request: Request) -> Result<Pending> {
         let part = self.part(&request);
         let variant = Variant { name: part.name.clone(), share: part.share };
-        Ok(part.model.submit(request)?.then(move |answer| {
-            let confidence = answer.confidence;
-            let route = answer.route.get_or_insert_with(|| Route {
-                model: variant.name.clone(),
-                why: "its share of the requests".into(),
-                confidence,
-                ..Route::default()
-            });
-            route.variant = Some(variant);
+        Ok(part.model.submit(request)?.then(move |answer| stamp(answer, variant)))
+    }
+
+    fn ask(&self, request: Request) -> Result<Asking> {
+        let part = self.part(&request);
+        let variant = Variant { name: part.name.clone(), share: part.share };
+        let asking = part.model.ask(request)?;
+        Ok(Box::pin(async move {
+            let mut answer = asking.await?;
+            stamp(&mut answer, variant);
+            Ok(answer)
         }))
     }
+}
+
+/// Says which part an answer belongs to.
+fn stamp(answer: &mut Answer, variant: Variant) {
+    let confidence = answer.confidence;
+    let route = answer.route.get_or_insert_with(|| Route {
+        model: variant.name.clone(),
+        why: "its share of the requests".into(),
+        confidence,
+        ..Route::default()
+    });
+    route.variant = Some(variant);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sprat_infer::{Answer, Message, reply};
+    use sprat_infer::{Message, reply};
 
     struct Named(&'static str, Vec<String>);
 

@@ -92,8 +92,9 @@ fn over(
     Routed::new(small, Arc::new(large), policy).unwrap()
 }
 
+/// Asks as the server does; elsewhere requests are submitted.
 fn ask(route: &Routed, text: &str) -> Result<(String, Route)> {
-    let answer = route.answer(Request::text(text))?;
+    let answer = network()?.block_on(route.ask(Request::text(text))?)?;
     Ok((answer.output, answer.route.unwrap()))
 }
 

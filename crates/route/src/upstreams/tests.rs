@@ -39,7 +39,7 @@ fn ask(upstreams: &Upstreams) -> Result<(Answer, String)> {
 fn relay(upstreams: &Upstreams) -> (Vec<String>, Result<(Answer, String)>) {
     let request = Request { stream: true, ..Request::text("a") };
     let (reply, mut pending) = reply();
-    let ended = network().unwrap().block_on(upstreams.relay(&request, &reply));
+    let ended = network().unwrap().block_on(upstreams.relay(&request, Some(&reply)));
     let ended = ended.map(|(answer, name)| (answer, name.to_owned()));
     drop(reply);
     let mut pieces = Vec::new();
@@ -173,7 +173,7 @@ fn what_was_streamed_is_charged_when_the_client_leaves() {
             }
         };
         tokio::select! {
-            ended = large.relay(&request, &reply) => panic!("{:?}", ended.err()),
+            ended = large.relay(&request, Some(&reply)) => panic!("{:?}", ended.err()),
             () = client => {}
         }
     });
