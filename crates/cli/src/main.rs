@@ -16,6 +16,12 @@ use clap::error::ErrorKind;
 use printer::Printer;
 use std::process::ExitCode;
 
+/// Requests change threads on their way, and so does what they allocate: glibc's allocator then
+/// waits for locks, and a thread that loses the processor while it holds one keeps all others
+/// waiting (docs/benchmarks.md, "Gateway").
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What `SPRAT_LOG` asks for; warnings where it says nothing.
 fn log_filter() -> tracing_subscriber::EnvFilter {
     tracing_subscriber::EnvFilter::builder()
