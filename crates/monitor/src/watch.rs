@@ -2,7 +2,7 @@
 
 use crate::Observation;
 use crate::drift::{Drift, FEWEST, Fitted, Test};
-use crate::sequential::{Detector, Ranks};
+use crate::sequential::{Detector, Ranks, Side};
 use serde::{Deserialize, Serialize};
 
 /// Rows of the history that stay together when it is cut into its two parts.
@@ -198,7 +198,10 @@ impl Channel {
         };
         standing.seen += 1;
         let p = machinery.ranks.p_value(score);
-        standing.statistic = machinery.detector.observe(p);
+        standing.statistic = match machinery.test.side() {
+            Side::Event => machinery.detector.observe_event(p, score > 0.0),
+            _ => machinery.detector.observe(p),
+        };
         if standing.statistic < standing.threshold {
             return None;
         }

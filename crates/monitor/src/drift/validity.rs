@@ -22,6 +22,6 @@ impl Test for Validity {
     }
 
     fn side(&self) -> Side {
-        Side::High
+        Side::Event
     }
 }

@@ -12,6 +12,8 @@ pub enum Side {
     Both,
     /// Scores are categories: any of them may become more frequent.
     Mix,
+    /// Scores are 1 for an event and 0 for none: events may become more frequent.
+    Event,
 }
 
 /// The tail, and the share of requests that is suspected to have moved into it.
@@ -71,6 +73,8 @@ impl Bet {
             Side::High => vec![steps(false).collect(), learned().collect()],
             Side::Both => vec![steps(false).collect(), steps(true).collect(), learned().collect()],
             Side::Mix => vec![learned().collect()],
+            // What is learned could pay for an answer without an event.
+            Side::Event => vec![steps(false).collect()],
         };
         let share = 1.0 / groups.len() as f64;
         let weigh = |group: Vec<Bet>| {
@@ -123,7 +127,7 @@ mod tests {
 
     #[test]
     fn every_bet_pays_one_on_average_whatever_came_before() {
-        for side in [Side::High, Side::Both, Side::Mix] {
+        for side in [Side::High, Side::Both, Side::Mix, Side::Event] {
             let family = Bet::family(side);
             let weights: f64 = family.iter().map(|(weight, _)| weight).sum();
             assert!((weights - 1.0).abs() < 1e-12);

@@ -32,12 +32,23 @@ impl Detector {
     /// Takes the next p-value; gives the statistic, whose mean after `t` uniform p-values is at
     /// most `t`.
     pub fn observe(&mut self, p: f64) -> f64 {
+        self.take(p, true)
+    }
+
+    /// The same for a score that is an event or none: without one the statistic does not grow,
+    /// whatever the tie was broken to.
+    pub fn observe_event(&mut self, p: f64, happened: bool) -> f64 {
+        self.take(p, happened)
+    }
+
+    fn take(&mut self, p: f64, may_grow: bool) -> f64 {
         self.steps += 1;
         for player in &mut self.players {
-            // The cap keeps the sum finite where nobody asks for a restart; it only lowers it.
             let paid = player.bet.pays(p);
-            player.sum = ((player.sum + 1.0) * paid).min(1e200);
-            player.won = (player.won * paid).min(1e200);
+            let (sum, won) = ((player.sum + 1.0) * paid, player.won * paid);
+            // The caps keep both finite where nobody asks for a restart; they only lower them.
+            player.sum = sum.min(if may_grow { 1e200 } else { player.sum });
+            player.won = won.min(if may_grow { 1e200 } else { player.won });
             if player.won <= 1.0 {
                 player.won = 1.0;
                 player.quiet = self.steps;
@@ -91,6 +102,58 @@ mod tests {
             // 500 is the bound on the mean; what overshoots the threshold makes it rarer.
             assert!((20..=500).contains(&alarms), "{side:?}: {alarms}");
         }
+    }
+
+    /// The p-values of events at a rate, and whether each was one.
+    fn events(seed: u64) -> impl FnMut(f64) -> (f64, bool) {
+        let mut rng = sprat_task::random::stream(seed, "events");
+        let mut ranks = super::super::Ranks::new(&[0.0, 1.0], seed, "events");
+        move |rate| {
+            let happened = rng.random::<f64>() < rate;
+            (ranks.p_value(f64::from(u8::from(happened))), happened)
+        }
+    }
+
+    #[test]
+    fn steady_events_give_no_more_alarms_than_stated_and_none_at_all_give_none() {
+        const THRESHOLD: f64 = 400.0;
+        for (rate, most) in [(0.0, 0), (0.002, 500), (0.05, 500), (0.3, 500)] {
+            let mut alarms = 0;
+            for seed in 0..20 {
+                let mut next = events(seed);
+                // The calibration, short on purpose.
+                (0..40).for_each(|_| drop(next(rate)));
+                let mut detector = Detector::new(Side::Event);
+                for _ in 0..10_000 {
+                    let before = detector.statistic();
+                    let (p, happened) = next(rate);
+                    let after = detector.observe_event(p, happened);
+                    assert!(happened || after <= before, "no event is no evidence");
+                    if after >= THRESHOLD {
+                        alarms += 1;
+                        detector.restart();
+                    }
+                }
+            }
+            assert!(alarms <= most, "{rate}: {alarms}");
+        }
+    }
+
+    #[test]
+    fn events_that_become_frequent_are_found_and_dated() {
+        let mut next = events(3);
+        (0..1000).for_each(|_| drop(next(0.005)));
+        let mut detector = Detector::new(Side::Event);
+        for _ in 0..5000 {
+            let (p, happened) = next(0.005);
+            assert!(detector.observe_event(p, happened) < 1e6);
+        }
+        let found = (1..5000).find(|_| {
+            let (p, happened) = next(0.05);
+            detector.observe_event(p, happened) >= 1e6
+        });
+        assert!(found.unwrap() < 600, "{found:?}");
+        assert!(detector.since().abs_diff(5000) < 300, "{}", detector.since());
     }
 
     #[test]

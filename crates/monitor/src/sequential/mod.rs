@@ -12,6 +12,19 @@
 //! arXiv:2203.03532). Expectations add up whatever the dependence between tests: with `k` tests,
 //! each at a threshold of `k · A`, all together give at most one false alarm in `A` requests.
 //!
+//! **Events.** Where scores say only whether something bad happened ([`Side::Event`]), an answer to
+//! which nothing happened must never be the last straw. A random tie can make it one: its p-value
+//! falls anywhere above those of events, so it now and then lands in a tail that pays. There the
+//! sum follows `R'(t) = min(R'(t−1), (R'(t−1) + 1) · e(t))` where nothing happened, and the plain
+//! rule at events. Its alarms are at most as many as those of the plain sum over the same
+//! p-values, path by path, so the bound above holds for them. By induction over `t`: where both
+//! have raised as many alarms, `R' ≤ R` in every bet, and an alarm of `R'` is then one of `R`,
+//! too; where the plain sum has raised more, one more alarm of `R'` makes them equal at most, and
+//! `R'` begins again at 0, which is not above `R`. That needs bets that depend on nothing before,
+//! so nothing is learned here. (Paying the mean over the tie instead of a random place in it
+//! would lose the argument: p-values are independent of each other, not of the scores before
+//! them.)
+//!
 //! **What breaks it.** Clean requests that are not exchangeable: daily and weekly cycles,
 //! sessions whose requests resemble each other, retries. The measured rate then is higher than
 //! the stated one. Requests that have been seen join the ranks, so a shift that creeps in more

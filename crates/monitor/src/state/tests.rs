@@ -103,8 +103,8 @@ fn it_is_written_whole_goes_on_bit_for_bit_and_refuses_what_it_does_not_know() {
     // Only the moments of the fake clock differ, which nothing depends on.
     one.iter_mut().chain(&mut two).for_each(|test| test.why.clear());
     assert_eq!(one, two);
-    let text = std::fs::read_to_string(&path).unwrap().replace("watch-state/1", "watch-state/9");
-    for wrong in [text.as_str(), "{", "{\"schema\": \"sprat.watch-state/1\"}"] {
+    let text = std::fs::read_to_string(&path).unwrap().replace("watch-state/2", "watch-state/9");
+    for wrong in [text.as_str(), "{", "{\"schema\": \"sprat.watch-state/2\"}"] {
         std::fs::write(&path, wrong).unwrap();
         assert_eq!(WatchState::load(&path).unwrap_err().code().id, "SPRAT-MONITOR-STATE");
     }
@@ -125,6 +125,24 @@ fn a_watch_that_is_fitted_anew_does_not_raise_what_it_raised_before() {
     state.relearn();
     assert!(state.advance(&log, &go()).unwrap().is_empty());
     assert_eq!((state.phase(), state.learned()), (Phase::Learning, 0));
+}
+
+#[test]
+fn a_state_of_the_form_before_is_fitted_anew_and_keeps_its_alarms() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.json");
+    let log = write(folder.path(), "intent@v1", 0, 900, 600);
+    let mut state = WatchState::new("intent@v1", setup());
+    let raised = state.advance(&log, &go()).unwrap();
+    state.save(&path).unwrap();
+    let text = std::fs::read_to_string(&path).unwrap().replace("watch-state/2", "watch-state/1");
+    std::fs::write(&path, text).unwrap();
+    let mut state = WatchState::load(&path).unwrap().unwrap();
+    assert_eq!((state.learned(), state.alarms().len()), (0, raised.len()));
+    assert!(state.advance(&log, &go()).unwrap().is_empty(), "none is raised twice");
+    assert_eq!((state.phase(), state.learned()), (Phase::Alarm, 200));
+    state.save(&path).unwrap();
+    assert_eq!(WatchState::load(&path).unwrap().unwrap(), state);
 }
 
 #[test]
