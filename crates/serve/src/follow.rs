@@ -17,9 +17,15 @@ pub trait Source: Send {
     /// version has not changed is taken over from it rather than opened again.
     ///
     /// # Errors
-    /// Those of the storage and the model: the present models stay, and it is tried again when
-    /// the revision changes.
+    /// Those of the storage and the model: the present models stay, and it is tried again, at
+    /// once when the revision changes and else after waits that grow.
     fn load(&self, present: &[Arc<Served>]) -> Result<Vec<Arc<Served>>>;
+
+    /// Whether what was loaded last lacks a part that could not be opened then, and that is
+    /// served without it: it is loaded again as after an error.
+    fn lacking(&self) -> bool {
+        false
+    }
 
     /// Brings what is served up to date where that opens no model, such as the threshold of a
     /// route; cheap, for it is called at every look.
@@ -42,11 +48,19 @@ pub fn follow(
 ) {
     use crate::models::Models;
     let mut seen = first;
+    // What was loaded before the first look may lack something already.
+    let mut again = source.lacking().then(Again::first);
     while !interrupt.requested() {
         match source.revision() {
-            Ok(revision) if revision != seen => {
+            Ok(revision) if revision != seen || again.as_ref().is_some_and(Again::due) => {
+                if revision != seen {
+                    again = None;
+                }
                 seen = revision;
-                match source.load(&table.list()) {
+                let loaded = source.load(&table.list());
+                let whole = loaded.is_ok() && !source.lacking();
+                again = (!whole).then(|| again.map_or_else(Again::first, Again::later));
+                match loaded {
                     Ok(models) => {
                         let versions: Vec<_> =
                             models.iter().map(|m| format!("{}={}", m.id, m.version)).collect();
@@ -54,7 +68,9 @@ pub fn follow(
                         tracing::info!(models = versions.join(" "), "models changed");
                     }
                     Err(error) => {
-                        tracing::error!(code = error.code().id, %error, "models not changed");
+                        let wait = again.as_ref().map_or(0, |again| again.wait.as_secs());
+                        let code = error.code().id;
+                        tracing::error!(code, %error, again_in = wait, "models not changed");
                     }
                 }
             }
@@ -71,14 +87,40 @@ pub fn follow(
     }
 }
 
+/// When what could not be loaded is tried again: a disk or a database that is busy for a moment
+/// must not decide what is served until an alias moves, nor fill the log.
+struct Again {
+    wait: Duration,
+    at: Instant,
+}
+
+impl Again {
+    const LEAST: Duration = Duration::from_secs(1);
+    const MOST: Duration = Duration::from_secs(60);
+
+    fn first() -> Again {
+        Again { wait: Again::LEAST, at: Instant::now() + Again::LEAST }
+    }
+
+    fn later(self) -> Again {
+        let wait = (self.wait * 2).min(Again::MOST);
+        Again { wait, at: Instant::now() + wait }
+    }
+
+    fn due(&self) -> bool {
+        Instant::now() >= self.at
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::models::Models;
     use sprat_task::{Error, Timestamp};
     use std::sync::Mutex;
+    use std::sync::atomic::{AtomicU64, Ordering};
 
-    struct Fake(Mutex<(u64, &'static str)>);
+    struct Fake(Mutex<(u64, &'static str)>, AtomicU64);
 
     impl Source for Fake {
         fn revision(&self) -> Result<u64> {
@@ -87,7 +129,9 @@ mod tests {
 
         fn load(&self, _: &[Arc<Served>]) -> Result<Vec<Arc<Served>>> {
             let version = self.0.lock().unwrap().1;
-            if version == "broken" {
+            // Of one that is busy the first two tries fail.
+            let tries = self.1.fetch_add(1, Ordering::Relaxed);
+            if version == "broken" || (version == "busy" && tries < 2) {
                 return Err(Error::new(&crate::codes::START, "the model is broken"));
             }
             Ok(vec![Arc::new(Served {
@@ -105,7 +149,7 @@ mod tests {
     #[test]
     fn a_moved_alias_is_followed_and_a_broken_model_changes_nothing() {
         let table = Arc::new(Table::default());
-        let source = Arc::new(Fake(Mutex::new((1, "v1"))));
+        let source = Arc::new(Fake(Mutex::new((1, "v1")), AtomicU64::new(0)));
         let interrupt = Interrupt::default();
         let thread = {
             let (table, source, interrupt) = (table.clone(), source.clone(), interrupt.clone());
@@ -116,7 +160,7 @@ mod tests {
         let wait_for = |version: &str| {
             let begun = Instant::now();
             while table.resolve("task").is_none_or(|served| served.version != version) {
-                assert!(begun.elapsed() < Duration::from_secs(5), "{version} never came");
+                assert!(begun.elapsed() < Duration::from_secs(20), "{version} never came");
                 std::thread::sleep(Duration::from_millis(1));
             }
         };
@@ -126,6 +170,14 @@ mod tests {
         wait_for("v1");
         *source.0.lock().unwrap() = (3, "v3");
         wait_for("v3");
+        // Without another move it is tried again, after a second and then after two.
+        source.1.store(0, Ordering::Relaxed);
+        *source.0.lock().unwrap() = (4, "busy");
+        let begun = Instant::now();
+        wait_for("busy");
+        assert!(begun.elapsed() >= Duration::from_secs(3));
+        std::thread::sleep(Duration::from_millis(50));
+        assert_eq!(source.1.load(Ordering::Relaxed), 3, "not again when all is there");
         interrupt.request();
         thread.join().unwrap();
     }

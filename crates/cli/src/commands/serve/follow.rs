@@ -15,6 +15,7 @@ use sprat_task::{Result, SystemClock, Timestamp};
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The source of the served models.
@@ -32,6 +33,8 @@ pub(super) struct Releases {
     /// Everything that asked large models in the background since the start, by version: what was
     /// counted must not fall when an alias moves.
     shadows: Mutex<Vec<(String, Arc<Shadow>)>>,
+    /// A canary could not be opened, and what is served goes on without it.
+    lacking: AtomicBool,
 }
 
 /// What a reference stands for.
@@ -70,6 +73,7 @@ impl Releases {
             recorder,
             open: Mutex::default(),
             shadows: Mutex::default(),
+            lacking: AtomicBool::new(false),
         })
     }
 
@@ -228,6 +232,7 @@ impl Releases {
                     parts.push(Part { name: other.name.clone(), share: *share, model });
                 }
                 Err(error) if *canary => {
+                    self.lacking.store(true, Ordering::Relaxed);
                     tracing::error!(code = error.code().id, %error, "the canary is not served");
                 }
                 Err(error) => return Err(error),
@@ -242,6 +247,25 @@ impl Releases {
     }
 }
 
+impl Releases {
+    /// The versions beside the one that is followed: those of the settings, and a canary.
+    fn beside(&self, project: &Project) -> Result<Vec<Beside>> {
+        let of = |canary| move |(subject, share)| Beside { subject, share, canary };
+        let mut all: Vec<Beside> = project.split_versions()?.into_iter().map(of(false)).collect();
+        match project.canary_part() {
+            Ok(Some(canary)) if all.iter().all(|one| one.subject.name != canary.0.name) => {
+                all.push(of(true)(canary));
+            }
+            Ok(_) => {}
+            Err(error) => {
+                self.lacking.store(true, Ordering::Relaxed);
+                tracing::error!(code = error.code().id, %error, "the canary is not served");
+            }
+        }
+        Ok(all)
+    }
+}
+
 /// A version beside the served one.
 struct Beside {
     subject: Subject,
@@ -249,19 +273,6 @@ struct Beside {
     canary: bool,
 }
 
-/// The versions beside the one that is followed: those of the settings, and a canary.
-fn beside(project: &Project) -> Result<Vec<Beside>> {
-    let of = |canary| move |(subject, share)| Beside { subject, share, canary };
-    let mut all: Vec<Beside> = project.split_versions()?.into_iter().map(of(false)).collect();
-    match project.canary_part() {
-        Ok(Some(canary)) if all.iter().all(|one| one.subject.name != canary.0.name) => {
-            all.push(of(true)(canary));
-        }
-        Ok(_) => {}
-        Err(error) => tracing::error!(code = error.code().id, %error, "the canary is not served"),
-    }
-    Ok(all)
-}
 
 /// A tuned model that is open.
 #[derive(Clone)]
@@ -301,6 +312,7 @@ impl Source for Releases {
 
     fn load(&self, present: &[Arc<Served>]) -> Result<Vec<Arc<Served>>> {
         let project = self.project();
+        self.lacking.store(false, Ordering::Relaxed);
         let references = match &self.fixed[..] {
             [] => vec![format!("{}@{}", project.task(), project.settings.release.alias)],
             fixed => fixed.to_vec(),
@@ -312,7 +324,7 @@ impl Source for Releases {
         };
         let following = !present.is_empty();
         // Only the followed release is split: whoever names versions means them.
-        let beside = if self.fixed.is_empty() { beside(&project)? } else { Vec::new() };
+        let beside = if self.fixed.is_empty() { self.beside(&project)? } else { Vec::new() };
         let mut open = Vec::new();
         let mut models: Vec<Arc<Served>> = Vec::new();
         for place in self.places(&project, &references)? {
@@ -339,6 +351,10 @@ impl Source for Releases {
         sprat_serve::unambiguous(&models)?;
         *lock(&self.open) = open;
         Ok(models)
+    }
+
+    fn lacking(&self) -> bool {
+        self.lacking.load(Ordering::Relaxed)
     }
 
     fn refresh(&self) -> Result<()> {
