@@ -26,7 +26,9 @@ fn first_promoted(trial: &str) -> tempfile::TempDir {
     let folder = released();
     sprat(folder.path(), &["rollback", "--quiet"]).exits(0);
     let tests = "tests = [\"validity\", \"refusals\", ";
-    settings(folder.path(), &format!("{}{trial}", WATCH.replace("tests = [", tests)));
+    // Rare enough that the clean requests of a test raise none.
+    let watch = WATCH.replace("tests = [", tests).replace("every = 1000", "every = 20000");
+    settings(folder.path(), &format!("{watch}{trial}"));
     folder
 }
 
@@ -156,7 +158,7 @@ fn a_request_what_people_say_and_an_alarm_take_a_canary_away() {
     // The same few texts again and again are no clean requests: only answers are tested.
     let (answers, inputs) = (text.find("\"novelty\""), text.find("canary_share"));
     let text = format!("{}]\n{}", &text[..answers.unwrap()], &text[inputs.unwrap()..]);
-    let text = text.replace("enabled = true", "enabled = false").replace("= 1000", "= 1000000");
+    let text = text.replace("enabled = true", "enabled = false");
     std::fs::write(path.join("sprat.toml"), text).unwrap();
     let server = Server::start(path, &[]);
     send(&server, "clean", (0..300).map(clean));
@@ -207,13 +209,15 @@ fn a_request_what_people_say_and_an_alarm_take_a_canary_away() {
     let log = path.join(".sprat/traces.sqlite");
     let recorder = Recorder::start(&log, Options::default(), Arc::new(SystemClock)).unwrap();
     for at in 0..100 {
+        let broken = at % 2 == 1;
         assert!(recorder.record(Observed {
-            id: format!("broken-{at}"),
+            id: format!("half-{at}"),
             task: "answers".into(),
-            version: "answers@v2".into(),
+            version: if broken { "answers@v2" } else { "answers@v1" }.into(),
             text: clean(at),
-            status: 500,
-            valid: Some(false),
+            label: (!broken).then(|| "yes".into()),
+            status: if broken { 500 } else { 200 },
+            valid: Some(!broken),
             ..Observed::default()
         }));
     }
@@ -221,7 +225,9 @@ fn a_request_what_people_say_and_an_alarm_take_a_canary_away() {
     let seen = sprat(path, &["watch", "--json"]).exits(3).json();
     let alarm = canary_alarm(&seen);
     assert_eq!(alarm["version"], "answers@v2");
-    assert!(alarm["what"].as_str().unwrap().starts_with("validity"), "{alarm}");
+    // As many as it took, in plain numbers.
+    let what = alarm["what"].as_str().unwrap();
+    assert!(what.starts_with("validity: ") && what.contains(" answers invalid, against 0 of "), "{what}");
     assert!(alarm["evidence"].as_f64() >= alarm["threshold"].as_f64(), "{alarm}");
     assert_eq!(
         (&alarm["actions"][1]["action"], &alarm["actions"][1]["outcome"]),

@@ -21,6 +21,7 @@ pub mod sequential;
 pub mod shifts;
 mod sketch;
 mod state;
+pub mod trial;
 mod watch;
 mod writer;
 

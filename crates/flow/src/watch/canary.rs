@@ -21,7 +21,6 @@ use sprat_monitor::{Alarm, TraceFilter};
 use sprat_registry::Version;
 use sprat_report::{Page, Tone, number};
 use sprat_task::{Error, Result, Timestamp};
-use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
 /// The form and version of the file.
@@ -45,8 +44,6 @@ pub struct Canary {
     revision: u64,
     /// Traces after this position are of its time.
     from: u64,
-    /// Traces of the promoted version after this position are what it is compared with.
-    history_from: u64,
     /// Since when.
     since: Timestamp,
     who: String,
@@ -159,16 +156,10 @@ impl Project {
                 .why("their labels differ, or only one of them writes")
                 .help("Promote it wholly: `sprat promote`."));
         }
-        let history = usize::try_from(self.settings.watch.history).unwrap_or(usize::MAX);
-        let mut newest = VecDeque::new();
         let mut from = 0;
         let filter = TraceFilter { version: Some(over.to_string()), ..TraceFilter::default() };
         self.traces()?.each_at(&filter, |position, _| {
             from = position;
-            newest.push_back(position);
-            if newest.len() > history {
-                newest.pop_front();
-            }
             self.interrupt.check()
         })?;
         let canary = Canary {
@@ -179,7 +170,6 @@ impl Project {
             requests: self.settings.watch.canary_requests,
             revision,
             from,
-            history_from: newest.front().map_or(0, |first| first - 1),
             since: self.clock.now(),
             who: who(),
             why: why.to_owned(),

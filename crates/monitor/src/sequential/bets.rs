@@ -17,7 +17,7 @@ pub enum Side {
 }
 
 /// The tail, and the share of requests that is suspected to have moved into it.
-const STEPS: [(f64, f64); 8] = [
+pub(super) const STEPS: [(f64, f64); 8] = [
     (0.005, 0.02),
     (0.005, 0.1),
     (0.005, 0.4),

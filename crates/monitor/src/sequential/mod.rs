@@ -33,7 +33,9 @@
 mod bets;
 mod detector;
 mod ranks;
+mod wealth;
 
 pub use bets::Side;
 pub use detector::Detector;
 pub use ranks::Ranks;
+pub use wealth::{Place, Wealth};

@@ -1,5 +1,5 @@
-//! What a canary's answers say of it: tests of the watch that were fitted on the promoted version's
-//! answers, and what people said of both.
+//! What a canary's answers say of it: each is compared with the promoted version's of the same time
+//! ([`sprat_monitor::trial`]), and what people said of both.
 //!
 //! Its requests are a random share of the same traffic, so tests that tell whether inputs changed
 //! have nothing to say, and a better version answers with other labels and another confidence: only
@@ -10,13 +10,12 @@ use crate::Project;
 use serde::Serialize;
 use sprat_eval::fisher_tail;
 use sprat_monitor::drift::Drift;
-use sprat_monitor::{Observation, TraceFilter, TraceRow, Watch, WatchOptions, is_answer, unsketch};
+use sprat_monitor::trial::{Of, Trial};
+use sprat_monitor::{Observation, TraceFilter, is_answer};
 use sprat_report::number;
 use sprat_task::{Result, Timestamp};
 use std::collections::BTreeMap;
 
-/// What a canary is tested for.
-const TESTS: [Drift; 4] = [Drift::Validity, Drift::Refusals, Drift::Latency, Drift::Cost];
 /// The one-sided error of the test on what people said.
 const ALPHA: f64 = 0.05;
 
@@ -60,54 +59,33 @@ pub(in crate::watch) struct CanaryState {
 impl Project {
     /// How a canary stands by the traces and the feedback of its time.
     pub(super) fn canary_state(&self, canary: Canary) -> Result<CanaryState> {
-        let log = self.traces()?;
-        let mut history: Vec<(TraceRow, Option<Vec<f32>>)> = Vec::new();
-        let before = TraceFilter {
-            version: Some(canary.over.clone()),
-            after: canary.history_from,
-            limit: Some(self.settings.watch.history),
-            ..TraceFilter::default()
-        };
-        log.each(&before, |row| {
-            let sketch = row.sketch.as_deref().and_then(unsketch);
-            history.push((row, sketch));
-            self.interrupt.check()
-        })?;
-        let seen: Vec<Observation<'_>> = history
-            .iter()
-            .filter(|(row, _)| is_answer(row))
-            .map(|(row, sketch)| Observation::of(row, sketch.as_deref()))
-            .collect();
         let setup = self.watch_setup()?;
-        let tests = TESTS.into_iter().filter(|test| setup.tests.contains(test)).collect();
-        let options = WatchOptions {
-            tests,
-            false_alarms_per: setup.false_alarm_every,
-            caution: setup.caution,
-            ..WatchOptions::default()
-        };
-        let mut watch = Watch::fit(&seen, options);
-        let since = |version: &str| TraceFilter {
-            version: Some(version.to_owned()),
-            after: canary.from,
-            ..TraceFilter::default()
-        };
+        let mut trial = Trial::new(&setup.tests, canary.requests);
         let (mut answered, mut against) = (0, None);
-        log.each_at(&since(&canary.version), |position, row| {
-            if is_answer(&row) {
-                answered += 1;
-                let found = watch.observe(&Observation::of(&row, None)).into_iter().next();
-                against = against.take().or_else(|| {
-                    found.map(|found| Against {
-                        what: format!("{}: {}", found.test.name(), found.test.about()),
-                        evidence: found.statistic,
-                        threshold: found.threshold,
-                        position,
-                        at: row.at,
-                    })
-                });
+        // In the order of their positions: the answers of one time stand together.
+        let since = TraceFilter { after: canary.from, ..TraceFilter::default() };
+        self.traces()?.each_at(&since, |position, row| {
+            self.interrupt.check()?;
+            let of = match &row.version {
+                version if *version == canary.version => Of::Trial,
+                version if *version == canary.over => Of::Promoted,
+                _ => return Ok(()),
+            };
+            if !is_answer(&row) {
+                return Ok(());
             }
-            self.interrupt.check()
+            answered += u64::from(of == Of::Trial);
+            let found = trial.observe(of, &Observation::of(&row, None));
+            against = against.take().or_else(|| {
+                found.map(|found| Against {
+                    what: format!("{}: {}", found.test.name(), found.what),
+                    evidence: found.evidence,
+                    threshold: found.threshold,
+                    position,
+                    at: row.at,
+                })
+            });
+            Ok(())
         })?;
         let (judged, judged_over) = self.people_said(&canary)?;
         // Looked at once, at the end: looks in between would each err a little.
@@ -121,8 +99,7 @@ impl Project {
                 at: Timestamp(0),
             });
         }
-        let standings = watch.standings().filter(|standing| standing.fitted);
-        let tests = standings.map(|standing| standing.test.name()).collect();
+        let tests = trial.seeing().map(Drift::name).collect();
         let promoted = false;
         Ok(CanaryState { canary, answered, tests, judged, judged_over, against, promoted })
     }
@@ -178,7 +155,7 @@ impl CanaryState {
             (Some(against), _) => format!("; against it: {}", against.what),
             (None, true) => "; it is promoted".to_owned(),
             (None, false) if self.tests.is_empty() => {
-                format!("; no test can see yet: {over} has too few answers to compare with")
+                format!("; no test can see yet: {over} answered too few at the same time")
             }
             (None, false) => format!("; quiet: {}", self.tests.join(", ")),
         };
