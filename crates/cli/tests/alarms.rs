@@ -107,6 +107,69 @@ fn an_alarm_sends_more_to_the_large_model_until_somebody_takes_note() {
     assert!(refused["error"].to_string().contains("route.large"), "{refused}");
 }
 
+/// Eight words that the tiny encoder knows, each text once.
+fn told(at: usize) -> String {
+    const WORDS: [&str; 12] =
+        ["cat", "dog", "bird", "rain", "snow", "wind", "sun", "red", "green", "blue", "one", "two"];
+    // Coprime to the number of texts: their order tells nothing.
+    let at = at * 5743 % 12usize.pow(4);
+    [1, 12, 144, 1728, 7, 31, 97, 353].map(|step| WORDS[at / step % 12]).join(" ")
+}
+
+/// How many of some texts go to the large model, asked in one request.
+fn sent_up(server: &Server, texts: &[String]) -> usize {
+    let (status, answer) = server.post("/v1/classify", &json!({ "input": texts }).to_string());
+    assert_eq!(status, 200, "{answer}");
+    let large = |one: &&Value| one["route"]["by"] == "large";
+    answer["data"].as_array().unwrap().iter().filter(large).count()
+}
+
+#[test]
+fn an_alarm_may_send_a_share_of_the_requests_for_a_time() {
+    let folder = released();
+    let path = folder.path();
+    let mock = Mock::start(|_| Act::Say(json!({ "label": "yes" }).to_string())).unwrap();
+    // A fit that keeps nearly all: only its curve says which threshold sends a half. Scores differ,
+    // because the third version's labels can be told from words that its encoder knows.
+    let large = routed(&mock.base_url()).replace("keep_above = 0.0", "alpha = 0.9");
+    let watch = WATCH.replace("enabled = true", "enabled = false");
+    let share = "actions = [\"escalate\"]\nescalate_share = 0.5\nescalate_for = \"6s\"\n";
+    let rows = |range: std::ops::Range<usize>| {
+        let label = |text: &str| ["no", "yes"][usize::from(text.contains("cat"))];
+        let lines = range.map(told).map(|text| format!("{text},{}\n", label(&text)));
+        std::iter::once("text,label\n".to_owned()).chain(lines).collect::<String>()
+    };
+    std::fs::write(path.join("data.csv"), rows(2000..2400)).unwrap();
+    std::fs::write(path.join("graded.csv"), rows(3000..3300)).unwrap();
+    sprat(path, &["release", "--quiet"]).exits(0);
+    sprat(path, &["promote", "v3", "--quiet"]).exits(0);
+    settings(path, &format!("{watch}{share}{large}"));
+    sprat(path, &["route", "fit", "--data", "graded.csv", "--quiet"]).exits(0);
+    let server = Server::start(path, &[]);
+    send(&server, "clean", (0..300).map(told));
+    let texts: Vec<String> = (3400..3480).map(told).collect();
+    let before = sent_up(&server, &texts);
+    assert!(before < 10, "{before}");
+
+    send(&server, "strange", (0..200).map(strange));
+    settle(&server);
+    let seen = sprat(path, &["watch", "--json", "--quiet"]).exits(3).json();
+    let act = &seen["alarms"][0]["actions"][1];
+    assert_eq!((&act["action"], &act["outcome"]), (&"escalate".into(), &"done".into()), "{act}");
+    assert!(act["detail"].as_str().unwrap().contains("about 50"), "{act}");
+    let shown = until("a raised threshold", || {
+        let shown = route_state(&server)["raised"].clone();
+        (!shown.is_null()).then_some(shown)
+    });
+    let during = sent_up(&server, &texts);
+    assert_eq!(shown["share"], 0.5, "{shown}");
+    assert!(shown["threshold"].is_number() && shown["until"].is_number(), "{shown}");
+    assert!((20..=60).contains(&during), "{during} of 80");
+    // Its time runs out, and nobody has to take note.
+    until("the end of its time", || route_state(&server)["raised"].is_null().then_some(()));
+    assert_eq!(sent_up(&server, &texts), before);
+}
+
 /// A look at traffic that raises an alarm, with a webhook at an address; what the webhook came to.
 fn told_by(folder: &Path, address: &str, more: &str) -> (Value, String) {
     let watch = WATCH.replace("enabled = true", "enabled = false");

@@ -10,15 +10,24 @@
 mod support;
 
 use serde_json::{Value, json};
+use sprat_infer::remote::mock::{Act, Mock};
 use std::path::Path;
+use std::sync::OnceLock;
 use support::watch::{clean, settle, strange};
-use support::{Server, sprat};
+use support::{Server, copy_folder, sprat};
 
 const SCHEMA: &str = r#"{"type": "object", "properties": {"day": {"enum": ["Monday", "Friday"]}},
     "required": ["day"], "additionalProperties": false}"#;
 
-/// A task whose every answer is Monday, released and promoted.
+/// A task whose every answer is Monday, released and promoted; made once, each test gets a copy.
 fn released() -> tempfile::TempDir {
+    static MADE: OnceLock<tempfile::TempDir> = OnceLock::new();
+    let folder = tempfile::tempdir().unwrap();
+    copy_folder(MADE.get_or_init(made).path(), folder.path());
+    folder
+}
+
+fn made() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     sprat_model::tiny::write_decoder(&path.join("base"), 1).unwrap();
@@ -86,4 +95,41 @@ fn corrected_answers_become_the_next_version_of_a_model_that_writes() {
     let server = Server::start(path, &[]);
     let right = (200..220).filter(|at| answer(&server, &strange(*at), "x").contains("Friday"));
     assert!(right.count() > 10);
+}
+
+#[test]
+fn what_a_large_model_answered_teaches_a_model_that_writes() {
+    let folder = released();
+    let path = folder.path();
+    let mock = Mock::start(|_| Act::Say(r#"{"day":"Friday"}"#.into())).unwrap();
+    let text = std::fs::read_to_string(path.join("sprat.toml")).unwrap();
+    let large = format!(
+        "[[candidates]]\nmodel = \"openai:large\"\nbase_url = \"{}\"\n\
+         [route]\nlarge = [\"openai:large\"]\nretries = 0\nkeep_above = 1.0\n",
+        mock.base_url()
+    );
+    std::fs::write(path.join("sprat.toml"), text + &large).unwrap();
+    let server = Server::start(path, &[]);
+    // A right answer of half of them is confirmed; the large model's word stands for the others.
+    let friday = (0..120)
+        .filter(|at| answer(&server, &strange(*at), &format!("strange-{at}")).contains("Friday"));
+    assert_eq!(friday.count(), 120);
+    settle(&server);
+    drop(server);
+    let said = |at: usize| {
+        format!("{}\n", json!({ "id": format!("strange-{at}"), "verdict": "right", "by": "ann" }))
+    };
+    std::fs::write(path.join("said.jsonl"), (0..60).map(said).collect::<String>()).unwrap();
+    sprat(path, &["watch", "feedback", "said.jsonl", "--quiet"]).exits(0);
+    let better = improve(path, 0);
+    assert_eq!(better["version"], "days@v2", "{better}");
+    let dataset = &better["dataset"];
+    let (labelled, taught) =
+        (dataset["labelled"].as_u64().unwrap(), dataset["large"].as_u64().unwrap());
+    // Without those that are nearly a row to compare on.
+    assert!(labelled > 0 && (20..=60).contains(&taught), "{dataset}");
+    let rows = path.join(better["folder"].as_str().unwrap()).join("train.jsonl");
+    let rows = std::fs::read_to_string(rows).unwrap();
+    let fridays = rows.lines().filter(|line| line.contains("Friday")).count() as u64;
+    assert_eq!(fridays, labelled + taught, "each is a row to train on");
 }
