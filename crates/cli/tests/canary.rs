@@ -227,7 +227,10 @@ fn a_request_what_people_say_and_an_alarm_take_a_canary_away() {
     assert_eq!(alarm["version"], "answers@v2");
     // As many as it took, in plain numbers.
     let what = alarm["what"].as_str().unwrap();
-    assert!(what.starts_with("validity: ") && what.contains(" answers invalid, against 0 of "), "{what}");
+    assert!(
+        what.starts_with("validity: ") && what.contains(" answers invalid, against 0 of "),
+        "{what}"
+    );
     assert!(alarm["evidence"].as_f64() >= alarm["threshold"].as_f64(), "{alarm}");
     assert_eq!(
         (&alarm["actions"][1]["action"], &alarm["actions"][1]["outcome"]),

@@ -39,12 +39,7 @@ fn answer(rng: &mut ChaCha8Rng, version: Version, load: f64) -> Observation<'sta
 
 /// A trial of a version with a share of the requests under a load; what was found and after how
 /// many of its answers.
-fn run(
-    seed: u64,
-    share: f64,
-    version: Version,
-    load: impl Fn(u64) -> f64,
-) -> Option<(u64, Worse)> {
+fn run(seed: u64, share: f64, version: Version, load: impl Fn(u64) -> f64) -> Option<(u64, Worse)> {
     let mut rng = stream(seed, "trial");
     let mut trial = Trial::new(Drift::ALL, REQUESTS);
     let (mut own, mut all) = (0, 0);
@@ -128,5 +123,8 @@ fn half_invalid_is_found_in_a_few_dozen_answers_and_told_in_numbers() {
     let (own, worse) = run(7, 0.1, broken, |_| 1.0).unwrap();
     assert!(own < 40, "{own}");
     let number = |text: &str| text.split(' ').next().unwrap().parse::<u64>().unwrap();
-    assert!(number(&worse.what) > 3 && worse.what.contains(" answers invalid, against "), "{worse:?}");
+    assert!(
+        number(&worse.what) > 3 && worse.what.contains(" answers invalid, against "),
+        "{worse:?}"
+    );
 }

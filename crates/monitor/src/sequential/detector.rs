@@ -122,7 +122,9 @@ mod tests {
             for seed in 0..20 {
                 let mut next = events(seed);
                 // The calibration, short on purpose.
-                (0..40).for_each(|_| drop(next(rate)));
+                for _ in 0..40 {
+                    next(rate);
+                }
                 let mut detector = Detector::new(Side::Event);
                 for _ in 0..10_000 {
                     let before = detector.statistic();
@@ -142,7 +144,9 @@ mod tests {
     #[test]
     fn events_that_become_frequent_are_found_and_dated() {
         let mut next = events(3);
-        (0..1000).for_each(|_| drop(next(0.005)));
+        for _ in 0..1000 {
+            next(0.005);
+        }
         let mut detector = Detector::new(Side::Event);
         for _ in 0..5000 {
             let (p, happened) = next(0.005);
