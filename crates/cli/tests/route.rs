@@ -173,7 +173,7 @@ fn a_threshold_is_found_bound_to_its_version_explained_and_served() {
     assert!(route["spent"]["hour"]["tokens"].as_u64().unwrap() > 0, "{route:#}");
     assert!(route["chosen"]["share_large"].as_f64().unwrap() > 0.0);
 
-    // Another version: at the start the old route is refused, while serving it is laid aside.
+    // Another version: the old route is laid aside, while serving and when a server starts again.
     let text = std::fs::read_to_string(path.join("sprat.toml")).unwrap();
     let text = text.replace("[tune]\n", "[tune]\nlabel_smoothing = 0.1\n");
     std::fs::write(path.join("sprat.toml"), text).unwrap();
@@ -182,16 +182,25 @@ fn a_threshold_is_found_bound_to_its_version_explained_and_served() {
     }
     sprat(path, &["promote", "v2", "--quiet"]).exits(0);
     let end = Instant::now() + Duration::from_secs(30);
+    let alone = |found: &Value| {
+        found["route"]["why"].as_str().unwrap().contains("the small model answers alone")
+    };
     loop {
         let found = classify(&server, hard, "");
-        if found["route"]["why"].as_str().unwrap().contains("the small model answers alone") {
+        if alone(&found) {
             break;
         }
         assert!(Instant::now() < end, "{found}");
         std::thread::sleep(Duration::from_millis(50));
     }
     drop(server);
-    let other = sprat(path, &["serve", "--listen", "127.0.0.1:0", "--json"]).exits(1).json();
+    let server = Server::start(path, &[]);
+    let found = classify(&server, hard, "");
+    assert!(alone(&found), "{found}");
+    drop(server);
+    // Whoever names a version means it with its route.
+    let named = ["serve", "--model", "v2", "--listen", "127.0.0.1:0", "--json"];
+    let other = sprat(path, &named).exits(1).json();
     assert_eq!(other["error"]["code"], "SPRAT-FLOW-ROUTE-OTHER-VERSION", "{other}");
     let said = other["error"].to_string();
     assert!(said.contains("kinds@v1") && said.contains("kinds@v2"), "{said}");

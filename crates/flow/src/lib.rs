@@ -43,5 +43,5 @@ pub use measure::{Measured, measure, measure_child};
 pub use predict::{Predicted, predict};
 pub use project::{Project, Surroundings};
 pub use pull::{pull, pull_options};
-pub use route::{ExplainOptions, FittedRoute, Opened, RouteFitOptions, RouteState, Subject};
+pub use route::{Came, ExplainOptions, FittedRoute, Opened, RouteFitOptions, RouteState, Subject};
 pub use writer::is_writer;

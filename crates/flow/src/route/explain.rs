@@ -1,5 +1,6 @@
 //! `sprat route explain`: what becomes of one request, and why.
 
+use super::Came;
 use crate::{Done, Project, codes};
 use serde_json::{Value, json};
 use sprat_infer::{Caller, Generator, Request};
@@ -36,7 +37,7 @@ impl Project {
         };
         let subject = self.subject(options.model.as_deref())?;
         let opened = self.opened(&subject)?;
-        let (routed, _) = self.routed(&subject, &opened, &large, None, false)?;
+        let (routed, _) = self.routed(&subject, &opened, &large, None, Came::Named)?;
         let mut request = Request::text(text);
         request.caller.clone_from(&options.caller);
         request.private = options.private;

@@ -19,4 +19,4 @@ mod upstreams;
 pub use document::FittedRoute;
 pub use explain::ExplainOptions;
 pub use fit::RouteFitOptions;
-pub use serving::{Opened, RouteState, Subject};
+pub use serving::{Came, Opened, RouteState, Subject};

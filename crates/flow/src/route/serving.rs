@@ -57,6 +57,20 @@ pub struct RouteState {
     clock: Arc<dyn Clock>,
 }
 
+/// How a version came to be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Came {
+    /// Somebody named it: it needs a fitted route where the settings want one.
+    Named,
+    /// An alias stood at it when the server began. Where the route was fitted for an earlier
+    /// version, a canary, `sprat improve` or a rollback has moved on: a server that starts again
+    /// must serve what one that went on serves. Without any fit the route was never set up.
+    Promoted,
+    /// Its alias moved, or its trial began, under a running server. That must not fail for want of
+    /// a fitted route.
+    Moved,
+}
+
 impl Project {
     /// The model that a reference names: a version, or a tuned model's folder; by default the
     /// released one.
@@ -143,10 +157,9 @@ impl Project {
         }
     }
 
-    /// A small model with the large ones behind it, as the settings want it. `following`: the
-    /// version came by a move of its alias while a server runs. Such a move, often a rollback, must
-    /// not fail for want of a fitted route: then the small model answers alone, and every answer
-    /// says why.
+    /// A small model with the large ones behind it, as the settings want it. Where a version came
+    /// by a move of its alias and has no fitted route, the small model answers alone, and every
+    /// answer says why.
     ///
     /// # Errors
     /// `SPRAT-FLOW-ROUTE-UNFITTED` and `SPRAT-FLOW-ROUTE-OTHER-VERSION`; those of the settings.
@@ -156,7 +169,7 @@ impl Project {
         opened: &Opened,
         large: &Arc<Upstreams>,
         sink: Option<Arc<dyn ShadowSink>>,
-        following: bool,
+        came: Came,
     ) -> Result<(Arc<Routed>, RouteState)> {
         let route = &self.settings.route;
         let (fitted, unfitted) = match route.keep_above {
@@ -169,7 +182,7 @@ impl Project {
             Some(_) => (None, None),
             None => match self.fitting_route(subject) {
                 Ok(fitted) => (Some(Arc::new(fitted)), None),
-                Err(error) if following && is_missing(&error) => {
+                Err(error) if self.may_lack_fit(subject, came, &error) => {
                     let why = format!("{}: the small model answers alone", error.what());
                     (None, Some(why))
                 }
@@ -214,6 +227,18 @@ impl Project {
             clock: Arc::clone(&self.clock),
         };
         Ok((Arc::new(routed), state))
+    }
+
+    /// Whether a version is served though its route could not be had.
+    fn may_lack_fit(&self, subject: &Subject, came: Came, error: &Error) -> bool {
+        let policy = self.settings.route.policy;
+        let other = error.code() == &codes::ROUTE_OTHER_VERSION;
+        match came {
+            Came::Named => false,
+            // A fit of its own that does not suit the settings is theirs to mend.
+            Came::Promoted => other && !self.route_file(&subject.digest, policy).exists(),
+            Came::Moved => other || error.code() == &codes::ROUTE_UNFITTED,
+        }
     }
 
     /// The route that was fitted for a version, on what the settings decide by.
@@ -262,10 +287,6 @@ impl Project {
             }
         }
     }
-}
-
-fn is_missing(error: &Error) -> bool {
-    [&codes::ROUTE_UNFITTED, &codes::ROUTE_OTHER_VERSION].contains(&error.code())
 }
 
 /// The fixed rules of the settings.

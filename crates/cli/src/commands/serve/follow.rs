@@ -4,7 +4,7 @@
 use super::shadow::Recorded;
 use super::traces;
 use serde_json::{Value, json};
-use sprat_flow::{AdapterRef, Project, RouteState, Subject};
+use sprat_flow::{AdapterRef, Came, Project, RouteState, Subject};
 use sprat_infer::{DecoderModel, Embedder, Generator};
 use sprat_monitor::Recorder;
 use sprat_route::Upstreams;
@@ -165,7 +165,7 @@ impl Releases {
         &self,
         project: &Project,
         subject: &Subject,
-        following: bool,
+        came: Came,
         open: &mut Vec<Answering>,
     ) -> Result<Answering> {
         let known = |all: &[Answering]| all.iter().find(|one| one.name == subject.name).cloned();
@@ -177,13 +177,13 @@ impl Releases {
         let before = known(&lock(&self.open));
         let answering = match before {
             Some(known) => known,
-            None => self.opened(project, subject, following)?,
+            None => self.opened(project, subject, came)?,
         };
         open.push(answering.clone());
         Ok(answering)
     }
 
-    fn opened(&self, project: &Project, subject: &Subject, following: bool) -> Result<Answering> {
+    fn opened(&self, project: &Project, subject: &Subject, came: Came) -> Result<Answering> {
         let opened = project.opened(subject)?;
         let name = subject.name.clone();
         let Some(large) = &self.large else {
@@ -192,7 +192,7 @@ impl Releases {
         };
         let sink =
             Arc::new(Recorded::new(Arc::clone(&self.recorder), project.task(), &subject.name));
-        let (routed, state) = project.routed(subject, &opened, large, Some(sink), following)?;
+        let (routed, state) = project.routed(subject, &opened, large, Some(sink), came)?;
         if let Some(shadow) = state.shadow() {
             lock(&self.shadows).push((subject.name.clone(), Arc::clone(shadow)));
         }
@@ -210,7 +210,7 @@ impl Releases {
         target: Target,
         id: String,
         beside: &[Beside],
-        following: bool,
+        came: Came,
         open: &mut Vec<Answering>,
     ) -> Result<Arc<Served>> {
         let Target { mut aliases, created, subject, .. } = target;
@@ -219,7 +219,7 @@ impl Releases {
         let abstain = project.settings.task.abstain_below as f32;
         let threshold = (abstain > 0.0).then_some(abstain);
         let Answering { mut generator, embedder, .. } =
-            self.answering(project, &subject, following, open)?;
+            self.answering(project, &subject, came, open)?;
         let mut parts = Vec::new();
         for Beside { subject: other, share, canary } in beside {
             // A version that was promoted is no part of its own any more.
@@ -227,7 +227,8 @@ impl Releases {
                 continue;
             }
             // A canary came by itself, and can't stop what is served without it.
-            match self.answering(project, other, following || *canary, open) {
+            let came = if *canary { Came::Moved } else { came };
+            match self.answering(project, other, came, open) {
                 Ok(Answering { generator: model, .. }) => {
                     parts.push(Part { name: other.name.clone(), share: *share, model });
                 }
@@ -272,7 +273,6 @@ struct Beside {
     share: f64,
     canary: bool,
 }
-
 
 /// A tuned model that is open.
 #[derive(Clone)]
@@ -322,7 +322,11 @@ impl Source for Releases {
             [] => None,
             _ => Some(project.adapted(&references)?),
         };
-        let following = !present.is_empty();
+        let came = match (present, &self.fixed[..]) {
+            ([], []) => Came::Promoted,
+            ([], _) => Came::Named,
+            _ => Came::Moved,
+        };
         // Only the followed release is split: whoever names versions means them.
         let beside = if self.fixed.is_empty() { self.beside(&project)? } else { Vec::new() };
         let mut open = Vec::new();
@@ -343,7 +347,7 @@ impl Source for Releases {
                     // The task's bare name means the first of its versions.
                     let first = models.iter().all(|served| served.id != target.task);
                     let id = if first { &target.task } else { &target.subject.name }.clone();
-                    let model = self.tuned(&project, target, id, &beside, following, &mut open)?;
+                    let model = self.tuned(&project, target, id, &beside, came, &mut open)?;
                     models.push(model);
                 }
             }
