@@ -232,6 +232,10 @@ fn free_text_comes_piece_by_piece_and_falls_back_only_before_the_first() {
     let (head, body) = server.post_raw(CHAT, "", &chat(text, STREAM));
     assert!(head.starts_with("HTTP/1.1 200") && body.contains("good "), "{head}{body}");
     assert!(body.contains("SPRAT-ROUTE-BROKEN-OFF"), "{body}");
+    // The head of a stream says who writes.
+    assert!(head.contains("\r\nx-sprat-route: large"), "{head}");
+    let (head, _) = server.post_raw(CHAT, "x-sprat-private: 1\r\n", &chat(text, STREAM));
+    assert!(head.contains("\r\nx-sprat-route: small"), "{head}");
 
     for fault in [Act::HangUp, Act::HalfBody, Act::status(200, "{\"error\": \"down\"}")] {
         does(fault.clone());

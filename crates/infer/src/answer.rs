@@ -104,9 +104,14 @@ pub struct Variant {
 }
 
 impl Route {
-    /// The side that answered, in the word of responses and traces.
+    /// The side of a large model, in the word of responses and traces.
+    pub const LARGE: &str = "large";
+    /// The side of the small model.
+    pub const SMALL: &str = "small";
+
+    /// The side that answered.
     pub fn side(&self) -> &'static str {
-        if self.large { "large" } else { "small" }
+        if self.large { Route::LARGE } else { Route::SMALL }
     }
 }
 
@@ -117,11 +122,13 @@ pub struct Delta {
     pub text: String,
     /// The tokens written since the last piece, where their probabilities were asked for.
     pub tokens: Vec<TokenScore>,
+    /// The side of a route that writes it ([`Route::side`]), where there was a choice.
+    pub side: Option<&'static str>,
 }
 
 impl From<&str> for Delta {
     fn from(text: &str) -> Self {
-        Delta { text: text.to_owned(), tokens: Vec::new() }
+        Delta { text: text.to_owned(), ..Delta::default() }
     }
 }
 
@@ -146,6 +153,7 @@ type Last = Box<dyn FnOnce(&mut Answer) + Send>;
 pub struct Pending {
     events: Receiver<Event>,
     last: Option<Last>,
+    side: Option<&'static str>,
 }
 
 /// The engine's end of a [`Pending`].
@@ -156,7 +164,7 @@ pub struct Reply {
 /// A connected pair, for whoever implements [`crate::Generator`].
 pub fn reply() -> (Reply, Pending) {
     let (sender, receiver) = channel::channel();
-    (Reply { events: sender }, Pending { events: receiver, last: None })
+    (Reply { events: sender }, Pending { events: receiver, last: None, side: None })
 }
 
 impl Reply {
@@ -199,11 +207,22 @@ impl Pending {
         self
     }
 
+    /// The same, with its pieces marked as written by this side of a route.
+    #[must_use]
+    pub fn written_by(mut self, side: &'static str) -> Self {
+        self.side = Some(side);
+        self
+    }
+
     fn finished(&mut self, mut event: Event) -> Event {
-        if let Event::Done(answer) = &mut event
-            && let Some(finish) = self.last.take()
-        {
-            finish(answer);
+        match &mut event {
+            Event::Delta(delta) => delta.side = self.side.or(delta.side),
+            Event::Done(answer) => {
+                if let Some(finish) = self.last.take() {
+                    finish(answer);
+                }
+            }
+            Event::Failed(_) => {}
         }
         event
     }

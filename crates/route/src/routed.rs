@@ -199,7 +199,7 @@ impl Desk {
     fn keep(self: &Arc<Self>, request: Request, reason: Reason, shadow: bool) -> Result<Pending> {
         let asked = (shadow && self.policy.shadow.is_some()).then(|| request.clone());
         let desk = Arc::clone(self);
-        Ok(self.small.submit(request)?.then(move |answer| {
+        Ok(self.small.submit(request)?.written_by(Route::SMALL).then(move |answer| {
             let confidence = reason.confidence.or(answer.confidence);
             let reason = Reason { confidence, ..reason };
             answer.route = Some(reason.route(Side::Small, desk.small.name()));

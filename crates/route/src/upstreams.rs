@@ -5,7 +5,7 @@ use crate::turns::Turns;
 use crate::{Breaker, codes};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use sprat_infer::{
-    Answer, Delta, Estimate, Event, Generator, Pending, Reply, Request, codes as infer,
+    Answer, Delta, Estimate, Event, Generator, Pending, Reply, Request, Route, codes as infer,
     tokens_at_most,
 };
 use sprat_task::{Clock, Error, Result};
@@ -232,7 +232,8 @@ impl Upstreams {
         let mut written = 0.0;
         loop {
             let error = match event {
-                Some(Event::Delta(delta)) => {
+                Some(Event::Delta(mut delta)) => {
+                    delta.side = Some(Route::LARGE);
                     // Whoever waits may go at any moment: so much was written at least.
                     written += tokens_at_most(delta.text.as_bytes());
                     asked.charge.becomes(asked.estimate.broken_off(written));

@@ -2,7 +2,7 @@
 
 use crate::codes as serve_codes;
 use crate::error::{ApiError, ApiResult};
-use crate::exchange::{Exchange, Form, Protocol, Used};
+use crate::exchange::{Exchange, Form, Protocol, Used, by_side};
 use crate::state::until;
 use crate::tools;
 use crate::wire::StreamOptions;
@@ -10,7 +10,7 @@ use axum::response::sse::{Event as Sse, KeepAlive, Sse as Stream};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, SelectAll, StreamExt};
 use serde_json::{Value, json};
-use sprat_infer::{Answer, Delta, Event, Pending, codes};
+use sprat_infer::{Answer, Delta, Event, Pending, Route, codes};
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -51,7 +51,8 @@ struct Progress {
     done: bool,
 }
 
-/// Waits for the first event, so that a failure still has its status, then streams.
+/// Waits for the first event, so that a failure still has its status and a header can say which side
+/// of a route answers, then streams.
 pub(crate) async fn stream(exchange: Exchange, pending: Vec<Pending>) -> ApiResult<Response> {
     let answers = vec![Progress::default(); pending.len()];
     let mut events = Events::new();
@@ -66,6 +67,11 @@ pub(crate) async fn stream(exchange: Exchange, pending: Vec<Pending>) -> ApiResu
     if let (_, Event::Done(answer)) = &first {
         exchange.outgoing(answer).inspect_err(|error| exchange.failed(error))?;
     }
+    let side = match &first {
+        (_, Event::Delta(delta)) => delta.side,
+        (_, Event::Done(answer)) => answer.route.as_ref().map(Route::side),
+        (_, Event::Failed(_)) => None,
+    };
     let (ready, used) = (VecDeque::new(), Used::default());
     let mut streaming = Streaming { exchange, events, ready, answers, used, ended: false };
     if matches!(streaming.exchange.protocol, Protocol::Chat(_)) {
@@ -93,7 +99,7 @@ pub(crate) async fn stream(exchange: Exchange, pending: Vec<Pending>) -> ApiResu
             }
         }
     });
-    Ok(Stream::new(events).keep_alive(KeepAlive::default()).into_response())
+    Ok(by_side(Stream::new(events).keep_alive(KeepAlive::default()).into_response(), side))
 }
 
 async fn next(exchange: &Exchange, events: &mut Events) -> ApiResult<Numbered> {

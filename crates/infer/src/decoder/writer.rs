@@ -57,7 +57,7 @@ impl Writer {
         self.sent = self.sent.max(end);
         let tokens = self.scores[self.scores_sent..].to_vec();
         self.scores_sent = self.scores.len();
-        Some(Delta { text, tokens })
+        Some(Delta { text, tokens, side: None })
     }
 
     /// Bytes at the end that a stop text may begin with.

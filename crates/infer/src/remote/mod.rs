@@ -281,7 +281,7 @@ impl Job {
                     let piece = chunks.take(&data, &transport.faults)?;
                     if !piece.is_empty() {
                         first.get_or_insert_with(|| self.queued.elapsed());
-                        let delta = Delta { text: piece, tokens: Vec::new() };
+                        let delta = Delta { text: piece, ..Delta::default() };
                         let _ = pieces.map(|reply| reply.send(Event::Delta(delta)));
                     }
                 }
