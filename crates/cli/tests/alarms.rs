@@ -133,7 +133,7 @@ fn an_alarm_may_send_a_share_of_the_requests_for_a_time() {
     // because the third version's labels can be told from words that its encoder knows.
     let large = routed(&mock.base_url()).replace("keep_above = 0.0", "alpha = 0.9");
     let watch = WATCH.replace("enabled = true", "enabled = false");
-    let share = "actions = [\"escalate\"]\nescalate_share = 0.5\nescalate_for = \"6s\"\n";
+    let share = "actions = [\"escalate\"]\nescalate_share = 0.5\nescalate_for = \"10s\"\n";
     let rows = |range: std::ops::Range<usize>| {
         let label = |text: &str| ["no", "yes"][usize::from(text.contains("cat"))];
         let lines = range.map(told).map(|text| format!("{text},{}\n", label(&text)));
