@@ -157,6 +157,9 @@ fn an_alarm_may_send_a_share_of_the_requests_for_a_time() {
     let act = &seen["alarms"][0]["actions"][1];
     assert_eq!((&act["action"], &act["outcome"]), (&"escalate".into(), &"done".into()), "{act}");
     assert!(act["detail"].as_str().unwrap().contains("about 50"), "{act}");
+    let length = seen["alarms"].as_array().unwrap().iter().find(|one| one["test"] == "length");
+    let what = length.unwrap()["what"].as_str().unwrap();
+    assert!(what.starts_with("Longer inputs; it seems"), "{what}");
     let shown = until("a raised threshold", || {
         let shown = route_state(&server)["raised"].clone();
         (!shown.is_null()).then_some(shown)

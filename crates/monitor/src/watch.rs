@@ -2,7 +2,7 @@
 
 use crate::Observation;
 use crate::drift::{Drift, FEWEST, Fitted, Test};
-use crate::sequential::{Detector, Ranks, Side};
+use crate::sequential::{Detector, Direction, Ranks, Side};
 use serde::{Deserialize, Serialize};
 
 /// Rows of the history that stay together when it is cut into its two parts.
@@ -41,6 +41,17 @@ pub struct DriftAlarm {
     pub at: u64,
     /// The estimated request at which the shift began.
     pub since: u64,
+    /// Which way the scores have moved, where that is clear.
+    #[serde(default)]
+    pub direction: Option<Direction>,
+}
+
+impl DriftAlarm {
+    /// What has changed, in words.
+    pub fn what(&self) -> &'static str {
+        let moved = self.direction.and_then(|direction| self.test.moved(direction));
+        moved.unwrap_or(self.test.about().trim_end_matches('.'))
+    }
 }
 
 /// How one test stands.
@@ -213,6 +224,7 @@ impl Channel {
             threshold: standing.threshold,
             at: request,
             since: request.saturating_sub(behind) + 1,
+            direction: machinery.detector.direction(),
         };
         machinery.detector.restart();
         standing.alarm.get_or_insert(alarm);

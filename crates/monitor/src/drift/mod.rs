@@ -20,7 +20,7 @@ mod vocabulary;
 mod words;
 
 use crate::Observation;
-use crate::sequential::Side;
+use crate::sequential::{Direction, Side};
 use serde::{Deserialize, Serialize};
 
 /// A drift test, fitted.
@@ -106,6 +106,26 @@ tests! {
     Latency "latency" latency,
     /// Dearer or cheaper answers.
     Cost "cost" cost,
+}
+
+impl Drift {
+    /// What it means that the test's scores have moved one way, for tests that look both ways.
+    pub(crate) fn moved(self, direction: Direction) -> Option<&'static str> {
+        Some(match (self, direction) {
+            (Drift::Length, Direction::Up) => "Longer inputs",
+            (Drift::Length, Direction::Down) => "Shorter inputs",
+            (Drift::Refusals, Direction::Up) => "More refusals and abstentions",
+            (Drift::Refusals, Direction::Down) => "Fewer refusals and abstentions",
+            // The score is the doubt.
+            (Drift::Confidence, Direction::Up) => "Less confident answers",
+            (Drift::Confidence, Direction::Down) => "Suspiciously confident answers",
+            (Drift::Latency, Direction::Up) => "Slower answers",
+            (Drift::Latency, Direction::Down) => "Faster answers",
+            (Drift::Cost, Direction::Up) => "Dearer answers",
+            (Drift::Cost, Direction::Down) => "Cheaper answers",
+            _ => return None,
+        })
+    }
 }
 
 /// Whether so many rows carry what a test needs.

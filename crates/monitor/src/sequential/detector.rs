@@ -11,6 +11,16 @@ pub struct Detector {
     steps: u64,
 }
 
+/// Which way scores have moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// They are greater than before.
+    Up,
+    /// They are smaller.
+    Down,
+}
+
 /// One bet with its sum.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Player {
@@ -68,6 +78,28 @@ impl Detector {
         let best =
             self.players.iter().max_by(|a, b| (a.weight * a.sum).total_cmp(&(b.weight * b.sum)));
         best.map_or(0, |player| player.quiet)
+    }
+
+    /// Which way scores have moved, by the winnings on one tail against those on the other; none
+    /// where both or neither has won, as where they moved apart, and where nobody bets on the
+    /// lower ones.
+    pub fn direction(&self) -> Option<Direction> {
+        let won = |above: bool| {
+            let of = |player: &Player| match player.bet {
+                Bet::Step { upper, .. } if upper != above => Some(player.won),
+                _ => None,
+            };
+            self.players.iter().filter_map(of).reduce(f64::max)
+        };
+        // Small p-values are great scores.
+        let (up, down) = (won(true)?.ln(), won(false)?.ln());
+        // Winnings multiply: one side's must be the square of the other's, and more than luck's.
+        let clearly = |one: f64, other: f64| one > 10f64.ln() && one > 2.0 * other;
+        match (clearly(up, down), clearly(down, up)) {
+            (true, _) => Some(Direction::Up),
+            (_, true) => Some(Direction::Down),
+            _ => None,
+        }
     }
 
     /// Begins anew after an alarm, with nothing won and nothing learned.
@@ -158,6 +190,27 @@ mod tests {
         });
         assert!(found.unwrap() < 600, "{found:?}");
         assert!(detector.since().abs_diff(5000) < 300, "{}", detector.since());
+    }
+
+    #[test]
+    fn the_way_scores_moved_is_known_where_they_moved_one_way() {
+        let moved = |side, place: fn(f64, f64) -> f64| {
+            let mut rng = sprat_task::random::stream(7, "direction");
+            let mut detector = Detector::new(side);
+            for _ in 0..2000 {
+                detector.observe(rng.random());
+            }
+            for _ in 0..300 {
+                detector.observe(place(rng.random(), rng.random()));
+            }
+            detector.direction()
+        };
+        assert_eq!(moved(Side::Both, |p, _| p * p * p), Some(Direction::Up));
+        assert_eq!(moved(Side::Both, |p, _| 1.0 - p * p * p), Some(Direction::Down));
+        let apart = |p: f64, q: f64| if q < 0.5 { p * p * p } else { 1.0 - p * p * p };
+        assert_eq!(moved(Side::Both, apart), None);
+        assert_eq!(moved(Side::Both, |p, _| p), None, "they have not");
+        assert_eq!(moved(Side::Mix, |p, _| p * p * p), None, "categories have no direction");
     }
 
     #[test]

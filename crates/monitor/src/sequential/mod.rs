@@ -36,6 +36,6 @@ mod ranks;
 mod wealth;
 
 pub use bets::Side;
-pub use detector::Detector;
+pub use detector::{Detector, Direction};
 pub use ranks::Ranks;
 pub use wealth::{Place, Wealth};

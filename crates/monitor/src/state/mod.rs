@@ -227,7 +227,7 @@ impl WatchState {
             }
             let what = format!(
                 "{}; it seems to have begun about {} requests before",
-                found.test.about().trim_end_matches('.'),
+                found.what(),
                 found.at.saturating_sub(found.since) + 1,
             );
             let alarm = Alarm {
