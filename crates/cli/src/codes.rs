@@ -7,7 +7,7 @@ pub(crate) static INPUT: Code = Code {
     id: "SPRAT-CLI-INPUT",
     kind: Kind::Failed,
     summary: "The input file can't be opened.",
-    remedy: "Check its path and permissions; without --input the command reads standard input.",
+    remedy: "Check its path and permissions.",
 };
 
 /// The output can't be written.

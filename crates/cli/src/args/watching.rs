@@ -1,5 +1,6 @@
 //! What served requests say, and what follows from it.
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -30,10 +31,12 @@ pub(crate) enum WatchCommand {
         #[arg(long, value_name = "FILE")]
         data: Option<PathBuf>,
         /// Clean requests: the rows in random order, again in another one until there are so many.
-        #[arg(long, value_name = "N", default_value_t = 100_000)]
+        #[arg(long, value_name = "N", default_value_t = 100_000,
+            value_parser = clap::value_parser!(u64).range(1..))]
         requests: u64,
         /// How often each shift is planted.
-        #[arg(long, value_name = "N", default_value_t = 7)]
+        #[arg(long, value_name = "N", default_value_t = 7,
+            value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
         rounds: usize,
         /// Where the HTML report goes.
         #[arg(long, value_name = "FILE")]

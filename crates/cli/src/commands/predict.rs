@@ -17,10 +17,12 @@ pub(super) fn run(context: &Context, flags: &Predict) -> Result<Done> {
     let model = project.generator(&reference)?;
     let abstain = project.settings.task.abstain_below;
     let mut input: Box<dyn BufRead> = match &flags.input {
-        Some(path) => Box::new(BufReader::new(
-            File::open(path)
-                .map_err(|why| Error::io(&codes::INPUT, "open the input", path, &why))?,
-        )),
+        Some(path) => Box::new(BufReader::new(File::open(path).map_err(|why| {
+            Error::io(&codes::INPUT, "open the input", path, &why).help(
+                "Check its path and permissions; without --input the command reads \
+                         standard input.",
+            )
+        })?)),
         None => Box::new(BufReader::new(std::io::stdin())),
     };
     let interrupt = &context.interrupt;

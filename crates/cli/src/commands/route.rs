@@ -37,7 +37,10 @@ fn explain(context: &Context, flags: &RouteExplain) -> Result<Done> {
         (Some(text), _, _) => text.clone(),
         (None, Some(path), _) => read(path)?,
         (None, None, Some(id)) => project.traced_text(id)?,
-        (None, None, None) => return Err(Error::new(&codes::INPUT, "no request is given")),
+        (None, None, None) => {
+            let what = "no request is given";
+            return Err(Error::new(&codes::INPUT, what).help("Give a text, --file or --trace."));
+        }
     };
     let caller =
         Caller { client: flags.client.clone(), tag: flags.tag.clone(), ..Caller::default() };

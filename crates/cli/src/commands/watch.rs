@@ -70,10 +70,10 @@ fn follow(context: &Context, flags: &Watch, project: &Project) -> Result<Done> {
 fn feedback(project: &Project, file: &Path, by: Option<&str>) -> Result<Done> {
     let mut input: Box<dyn BufRead> = match file.as_os_str() == "-" {
         true => Box::new(BufReader::new(std::io::stdin())),
-        false => Box::new(BufReader::new(
-            File::open(file)
-                .map_err(|why| Error::io(&codes::INPUT, "open the feedback", file, &why))?,
-        )),
+        false => Box::new(BufReader::new(File::open(file).map_err(|why| {
+            Error::io(&codes::INPUT, "open the feedback", file, &why)
+                .help("Check its path and permissions; `-` stands for standard input.")
+        })?)),
     };
     let log = project.feedback()?;
     let (mut new, mut known, mut bad) = (0u64, 0u64, Vec::new());
