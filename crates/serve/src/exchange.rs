@@ -245,14 +245,13 @@ pub(crate) async fn submit(
 /// The same for whoever waits for complete answers alone. Several are under way at the same time.
 pub(crate) async fn ask(
     generator: Arc<dyn Generator>,
-    mut requests: Vec<Request>,
+    requests: Vec<Request>,
     bytes: usize,
 ) -> ApiResult<Vec<Asking>> {
-    let at_once = at_once(generator.as_ref(), &requests, bytes);
-    if let [_] = requests[..]
-        && let Some(request) = requests.pop()
-    {
-        return handed(at_once, move || Ok(vec![generator.ask(request)?])).await;
+    if requests.len() == 1 {
+        let at_once = at_once(generator.as_ref(), &requests, bytes);
+        let ask = move || requests.into_iter().map(|one| generator.ask(one)).collect();
+        return handed(at_once, ask).await;
     }
     let submitted = submit(generator, requests, bytes).await?;
     let waits = |pending: Pending| -> Asking { Box::pin(pending.answer()) };

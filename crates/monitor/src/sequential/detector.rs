@@ -42,23 +42,19 @@ impl Detector {
     /// Takes the next p-value; gives the statistic, whose mean after `t` uniform p-values is at
     /// most `t`.
     pub fn observe(&mut self, p: f64) -> f64 {
-        self.take(p, true)
+        self.observe_event(p, true)
     }
 
     /// The same for a score that is an event or none: without one the statistic does not grow,
     /// whatever the tie was broken to.
     pub fn observe_event(&mut self, p: f64, happened: bool) -> f64 {
-        self.take(p, happened)
-    }
-
-    fn take(&mut self, p: f64, may_grow: bool) -> f64 {
         self.steps += 1;
         for player in &mut self.players {
             let paid = player.bet.pays(p);
             let (sum, won) = ((player.sum + 1.0) * paid, player.won * paid);
             // The caps keep both finite where nobody asks for a restart; they only lower them.
-            player.sum = sum.min(if may_grow { 1e200 } else { player.sum });
-            player.won = won.min(if may_grow { 1e200 } else { player.won });
+            player.sum = sum.min(if happened { 1e200 } else { player.sum });
+            player.won = won.min(if happened { 1e200 } else { player.won });
             if player.won <= 1.0 {
                 player.won = 1.0;
                 player.quiet = self.steps;
